@@ -1,0 +1,113 @@
+"""``key=value`` arguments: a function's signature is its command line.
+
+Every command but ``train`` is a function with typed keyword-only parameters; this module turns ``out=DIR speakers=8``
+into its arguments, and its docstring and signature into ``--help``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from anchor.errors import ConfigError
+
+TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def parse_arguments(function: Callable[..., Any], arguments: Sequence[str]) -> dict[str, Any]:
+    """The keyword arguments that ``arguments`` give to ``function``.
+
+    Raises:
+        ConfigError: an argument is no ``key=value``, names an unknown key, arrives twice, has the wrong type, or a
+            required one is missing.
+    """
+    hints = typing.get_type_hints(function)
+    parameters = inspect.signature(function).parameters
+    values: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if not equals:
+            raise ConfigError(f"{argument!r} is not an argument. Write key=value; keys are {', '.join(parameters)}.")
+        if key not in parameters:
+            raise ConfigError(f"{key}= is unknown.{_nearest(key, list(parameters))} Keys are {', '.join(parameters)}.")
+        if key in values:
+            raise ConfigError(f"{key}= is given twice. Keep one of them.")
+        values[key] = convert(key, text, hints.get(key, str))
+    missing = [name for name, p in parameters.items() if p.default is p.empty and name not in values]
+    if missing:
+        raise ConfigError(f"{', '.join(f'{name}=' for name in missing)} is required. See --help.")
+    return values
+
+
+def convert(key: str, text: str, kind: Any) -> Any:
+    """``text`` as a value of type ``kind``: bool, int, float, str, Path, Literal, a union of these, or a tuple of one."""
+    origin, options = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if type(None) in options and text.lower() in ("null", "none", ""):
+            return None
+        kinds = [option for option in options if option is not type(None)]
+        for option in kinds[:-1]:
+            try:
+                return convert(key, text, option)
+            except ConfigError:
+                continue
+        return convert(key, text, kinds[-1])
+    if origin is typing.Literal:
+        if text not in options:
+            raise ConfigError(f"{key}={text} is not a choice.{_nearest(text, options)} Choose one of {', '.join(options)}.")
+        return text
+    if origin is tuple:
+        return tuple(convert(key, part.strip(), options[0]) for part in text.strip("[]()").split(",") if part.strip())
+    if kind is bool:
+        if text.lower() not in TRUE + FALSE:
+            raise ConfigError(f"{key}={text} is neither true nor false.")
+        return text.lower() in TRUE
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            raise ConfigError(f"{key}={text} is not {'a whole number' if kind is int else 'a number'}.") from None
+    if kind is Path:
+        if not text:
+            raise ConfigError(f"{key}= needs a path.")
+        return Path(text).expanduser()
+    return text
+
+
+def describe_arguments(name: str, function: Callable[..., Any]) -> str:
+    """The text of ``anchor NAME --help``."""
+    hints = typing.get_type_hints(function)
+    lines = [f"usage: anchor {name} key=value ...", "", inspect.getdoc(function) or "", "", "keys:"]
+    for key, parameter in inspect.signature(function).parameters.items():
+        default = "required" if parameter.default is parameter.empty else f"default {_show(parameter.default)}"
+        lines.append(f"  {key + '=':<22}{_kind_name(hints.get(key, str)):<28}{default}")
+    return "\n".join(lines)
+
+
+def _kind_name(kind: Any) -> str:
+    origin, options = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_kind_name(option) for option in options if option is not type(None))
+    if origin is typing.Literal:
+        return "|".join(options)
+    if origin is tuple:
+        return f"{_kind_name(options[0])},..."
+    return {bool: "true|false", Path: "path", str: "text"}.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _nearest(word: str, words: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]}?" if near else ""

@@ -1,0 +1,60 @@
+"""What datamodules hand over and modules learn from; the one thing the two sides share.
+
+Shape suffixes: B windows, T frames of a window (5), K wrong speeches, C colour (RGB), H W pixels, M mel bins (80),
+S mel steps (16).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypedDict
+
+import numpy as np
+from torch import Tensor
+
+
+class LipBatch(TypedDict):
+    """Windows of five frames with their speech. Pictures travel as bytes and are scaled on the device."""
+
+    faces_BTCHW: Tensor  # uint8 RGB crops, [0, 255]
+    references_BCHW: Tensor  # uint8 RGB crops of the same clip, away from the window
+    mels_BT1MS: Tensor  # float32, each frame's own mel window
+    mel_B1MS: Tensor  # float32, the mel window of the centre frame: what the expert hears
+    wrong_mels_BK1MS: Tensor  # float32, speech that does not belong to the window; K may be 0
+    is_foreign_BK: Tensor  # bool, the wrong speech comes from another clip
+    clip_B: Tensor  # int64, number of the clip in its split
+    frame_B: Tensor  # int64, number of the centre frame
+
+
+@dataclass(frozen=True)
+class ClipEntry:
+    """One clip of a source: where it stands and how long it is."""
+
+    key: str  # unique in its set
+    speaker: str
+    split: str  # "train" or "val"
+    num_frames: int  # at 25 fps
+    location: Any = field(default=None, compare=False, repr=False)  # the source's own
+
+
+class ClipSource(Protocol):
+    """Anything that holds clips: a set of shards, or rendered speakers in memory."""
+
+    clips: Sequence[ClipEntry]
+
+    def read_frames(self, clip: ClipEntry, frames: Sequence[int]) -> np.ndarray:
+        """uint8 RGB crops (N, H, W, 3) of the numbered frames."""
+        ...
+
+    def read_mel(self, clip: ClipEntry) -> np.ndarray:
+        """float32 log-mel of the whole clip (steps, 80)."""
+        ...
+
+    def read_audio(self, clip: ClipEntry) -> np.ndarray:
+        """float32 mono waveform at 16 kHz in [-1, 1]."""
+        ...
+
+    def read_meta(self, clip: ClipEntry) -> dict[str, Any]:
+        """The clip's description; ``meta["truth"]["opening"]`` holds the mouth opening per frame where it is known."""
+        ...

@@ -1,0 +1,43 @@
+"""Names of devices: what ``device=auto|mlu|cuda|cpu`` means on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+from anchor.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "mlu", "cuda", "cpu")
+
+
+def has_mlu() -> bool:
+    """Whether torch_mlu is installed and sees a card."""
+    import torch
+
+    if importlib.util.find_spec("torch_mlu") is None:
+        return False
+    importlib.import_module("torch_mlu")
+    return bool(torch.mlu.is_available())  # type: ignore[attr-defined]
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """The torch device behind ``name``; ``auto`` takes an MLU, then CUDA, then the CPU.
+
+    Raises:
+        DeviceError: the device is unknown, or was asked for by name and is absent. There is no silent fall to the CPU.
+    """
+    import torch
+
+    kind = name.split(":")[0]
+    if kind not in DEVICES:
+        raise DeviceError(f"device={name} is unknown. Choose one of {', '.join(DEVICES)}.")
+    if kind == "auto":
+        return torch.device("mlu" if has_mlu() else "cuda" if torch.cuda.is_available() else "cpu")
+    if kind == "mlu" and not has_mlu():
+        raise DeviceError(f"device={name}: torch_mlu is not installed or sees no card. Use device=cpu, or the vendor's image.")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(f"device={name}: PyTorch {torch.__version__} sees no CUDA card. Use device=cpu or device=auto.")
+    return torch.device(name)

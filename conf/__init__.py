@@ -1,0 +1,1 @@
+"""The configuration groups; they install as `anchor.conf`."""

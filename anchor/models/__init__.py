@@ -1,1 +1,22 @@
-""""""
+"""Networks: the SyncNet expert, the generator, the quality discriminator, and how they are stored."""
+
+from anchor.models.checkpoint import load_network, read_checkpoint
+from anchor.models.describe import build_network, describe
+from anchor.models.discriminator import PatchDiscriminator
+from anchor.models.freezing import freeze, without_gradients
+from anchor.models.generator import LipGenerator, stack_faces
+from anchor.models.syncnet import SpeechEncoder, SyncNet
+
+__all__ = [
+    "LipGenerator",
+    "PatchDiscriminator",
+    "SpeechEncoder",
+    "SyncNet",
+    "build_network",
+    "describe",
+    "freeze",
+    "load_network",
+    "read_checkpoint",
+    "stack_faces",
+    "without_gradients",
+]

@@ -1,0 +1,109 @@
+"""Losses: tensors in, one 0-d tensor out. Everything is computed in float32, whatever the autocast around it.
+
+Shape suffixes: B windows, D embedding, K wrong speeches, N pictures, T frames, C colour, H W pixels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    "edge_loss",
+    "hinge_discriminator_loss",
+    "hinge_generator_loss",
+    "info_nce",
+    "motion_loss",
+    "pair_loss",
+    "sync_loss",
+    "weighted_l1",
+]
+
+PROBABILITY_FLOOR = 1e-3  # a wrong pair costs at most ln(1000) = 6.9 and pulls with at most 1000
+
+
+def pair_loss(face_BD: Tensor, speech_BD: Tensor, in_sync_B: Tensor) -> Tensor:
+    """Binary cross-entropy that reads the cosine of two embeddings as a probability; a mean over pairs.
+
+    ``in_sync_B`` is 1.0 where the speech belongs to the frames and 0.0 where it does not. This is the classic loss of
+    Wav2Lip's expert (Prajwal et al. 2020). A rounded cosine may leave [0, 1], where the logarithm is not a number, so
+    it is clamped; the clamp lets the gradient through, or pairs beyond it would never come back.
+    """
+    cosine_B = _cosine(face_BD, speech_BD)
+    in_sync_B = in_sync_B.float()
+    match_B, mismatch_B = _clamp_alive(cosine_B), _clamp_alive(1 - cosine_B)
+    return -(in_sync_B * match_B.log() + (1 - in_sync_B) * mismatch_B.log()).mean()
+
+
+def sync_loss(face_BD: Tensor, speech_BD: Tensor, kind: str = "cosine") -> Tensor:
+    """How badly the frozen expert thinks generated mouths fit their speech; 0 for equal embeddings.
+
+    ``kind="cosine"`` is ``1 - cosine``, for experts taught with :func:`info_nce`, whose cosine is no probability;
+    ``kind="bce"`` is :func:`pair_loss` with every pair in sync, for experts taught with it.
+    """
+    if kind == "bce":
+        return pair_loss(face_BD, speech_BD, torch.ones(len(face_BD), device=face_BD.device))
+    return (1 - _cosine(face_BD, speech_BD)).mean()
+
+
+def info_nce(face_BD: Tensor, speech_BD: Tensor, weight_BB: Tensor, scale: Tensor) -> Tensor:
+    """Cross-entropy of finding a window's own speech among the batch's, and the speech's own window.
+
+    InfoNCE (van den Oord et al. 2018, arXiv 1807.03748), symmetric. ``weight_BB[i, j]`` says how much speech ``j``
+    counts as a wrong answer for window ``i``: 0 leaves it out (it overlaps the window), 1 is a full negative. The
+    diagonal is the right answer and always counts. ``scale`` is the inverse temperature.
+    """
+    with _full_precision(face_BD):
+        face_BD, speech_BD = F.normalize(face_BD.float(), dim=1), F.normalize(speech_BD.float(), dim=1)
+        eye_BB = torch.eye(len(face_BD), device=face_BD.device)
+        weight_BB = torch.maximum(weight_BB.float(), eye_BB)
+        logits_BB = scale.float() * face_BD @ speech_BD.T + weight_BB.clamp_min(1e-9).log()
+        answers_B = torch.arange(len(face_BD), device=face_BD.device)
+        return 0.5 * (F.cross_entropy(logits_BB, answers_B) + F.cross_entropy(logits_BB.T, answers_B))
+
+
+def weighted_l1(output_NCHW: Tensor, real_NCHW: Tensor, weight_HW: Tensor) -> Tensor:
+    """Mean absolute difference, each pixel counted ``weight_HW`` times; any leading dimensions."""
+    return ((output_NCHW.float() - real_NCHW.float()).abs() * weight_HW).mean()
+
+
+def edge_loss(output_NCHW: Tensor, real_NCHW: Tensor) -> Tensor:
+    """Mean absolute difference of the horizontal and vertical pixel differences: it asks for edges where L1 blurs.
+
+    The gradient difference loss of Mathieu et al. 2016 (arXiv 1511.05440) with exponent 1 and signed differences.
+    """
+    across = output_NCHW.float().diff(dim=-1) - real_NCHW.float().diff(dim=-1)
+    down = output_NCHW.float().diff(dim=-2) - real_NCHW.float().diff(dim=-2)
+    return across.abs().mean() + down.abs().mean()
+
+
+def motion_loss(output_BTCHW: Tensor, real_BTCHW: Tensor, weight_HW: Tensor) -> Tensor:
+    """How differently the mouth moves from frame to frame in output and real windows.
+
+    The mean absolute difference of the two frame-to-frame differences: trembling that the real mouth does not show
+    costs as much as motion that is missing, while a constant error of colour costs nothing.
+    """
+    return ((output_BTCHW.float().diff(dim=1) - real_BTCHW.float().diff(dim=1)).abs() * weight_HW).mean()
+
+
+def hinge_discriminator_loss(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """Discriminator hinge loss over raw scores of any shape (Lim and Ye 2017, arXiv 1705.02894)."""
+    return F.relu(1 - real_score.float()).mean() + F.relu(1 + fake_score.float()).mean()
+
+
+def hinge_generator_loss(fake_score: Tensor) -> Tensor:
+    """Generator hinge loss: raise the discriminator's score of generated pictures."""
+    return -fake_score.float().mean()
+
+
+def _cosine(left_BD: Tensor, right_BD: Tensor) -> Tensor:
+    with _full_precision(left_BD):
+        return F.cosine_similarity(left_BD.float(), right_BD.float())
+
+
+def _clamp_alive(probability: Tensor) -> Tensor:
+    """``probability`` clamped to [floor, 1] whose gradient is that of the unclamped value."""
+    return probability + (probability.clamp(PROBABILITY_FLOOR, 1.0) - probability).detach()
+
+
+def _full_precision(like: Tensor) -> torch.autocast:
+    return torch.autocast(like.device.type, enabled=False)

@@ -1,0 +1,80 @@
+"""Numbers that say how well a mouth was drawn: pure functions of tensors.
+
+Shape suffixes: B windows, N pictures, T frames, C colour, H W pixels, D embedding.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["correlation", "jitter_ratio", "pair_accuracy", "psnr", "shift_curve", "ssim"]
+
+
+def psnr(output_NCHW: Tensor, real_NCHW: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of pictures in [-1, 1], one per leading index; 60 dB at most."""
+    error_N = (output_NCHW.float() - real_NCHW.float()).square().flatten(1).mean(1)
+    return 10 * torch.log10(4 / error_N.clamp_min(4e-6))
+
+
+def ssim(output_NCHW: Tensor, real_NCHW: Tensor) -> Tensor:
+    """Structural similarity of pictures in [-1, 1], one per picture: (N,).
+
+    Wang et al. 2004 with an 11-pixel Gaussian of sigma 1.5, k1 = 0.01, k2 = 0.03 and the range 2.
+    """
+    place = torch.arange(11, dtype=torch.float32, device=output_NCHW.device) - 5
+    line = torch.exp(-(place**2) / (2 * 1.5**2))
+    line = line / line.sum()
+    channels = output_NCHW.shape[1]
+    kernel = (line[:, None] * line).expand(channels, 1, 11, 11)
+
+    def blur(x: Tensor) -> Tensor:
+        return F.conv2d(x, kernel, groups=channels)
+
+    x, y = output_NCHW.float(), real_NCHW.float()
+    mean_x, mean_y = blur(x), blur(y)
+    var_x, var_y, cov = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2, blur(x * y) - mean_x * mean_y
+    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    return similarity.flatten(1).mean(1)
+
+
+def jitter_ratio(output_BTCHW: Tensor, real_BTCHW: Tensor) -> Tensor:
+    """Mean absolute second difference in time of the output over that of the real pictures: 1 is natural, above trembles."""
+
+    def jitter(x_BTCHW: Tensor) -> Tensor:
+        return x_BTCHW.float().diff(n=2, dim=1).abs().mean()
+
+    return jitter(output_BTCHW) / jitter(real_BTCHW).clamp_min(1e-6)
+
+
+def correlation(left_N: Tensor, right_N: Tensor) -> Tensor:
+    """Pearson's r of two series; 0 where one of them does not move."""
+    left, right = left_N.double() - left_N.double().mean(), right_N.double() - right_N.double().mean()
+    spread = left.norm() * right.norm()
+    return torch.where(spread > 0, (left * right).sum() / spread.clamp_min(1e-12), torch.zeros_like(spread))
+
+
+def pair_accuracy(face_TD: Tensor, speech_TD: Tensor, min_shift: int, max_shift: int) -> tuple[Tensor, int]:
+    """``(sum, count)``: pairs of a clip where the true cosine beats that of speech shifted by so many frames.
+
+    Rows are successive frames of one clip; a tie counts one half.
+    """
+    cosine_TT = face_TD.float() @ speech_TD.float().T
+    place = torch.arange(len(cosine_TT), device=cosine_TT.device)
+    distance = (place[:, None] - place).abs()
+    chosen = (distance >= min_shift) & (distance <= max_shift)
+    true_T1 = cosine_TT.diagonal()[:, None]
+    won = (true_T1 > cosine_TT).float() + 0.5 * (true_T1 == cosine_TT).float()
+    return won[chosen].sum(), int(chosen.sum())
+
+
+def shift_curve(face_TD: Tensor, speech_TD: Tensor, max_shift: int) -> Tensor:
+    """Mean cosine of one clip with its speech shifted by -max_shift..max_shift frames: (2 * max_shift + 1,).
+
+    Entry ``max_shift + k`` compares frame ``t`` with the speech of frame ``t + k``: a peak at ``k > 0`` means that the
+    audio is late by ``k`` frames. Only frames that every shift can serve are counted; NaN where there is none.
+    """
+    cosine_TT = face_TD.float() @ speech_TD.float().T
+    length = len(cosine_TT)
+    inner = torch.arange(max_shift, length - max_shift, device=cosine_TT.device)
+    return torch.stack([cosine_TT[inner, inner + shift].mean() for shift in range(-max_shift, max_shift + 1)])

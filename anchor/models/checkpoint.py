@@ -1,0 +1,68 @@
+"""Networks out of checkpoints, without a trainer and without running anything that stands in them."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from anchor.errors import CheckpointError
+from anchor.models.describe import build_network
+
+__all__ = ["load_network", "read_checkpoint"]
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The checkpoint at ``path``, on the CPU, read with ``weights_only=True``: tensors and plain types only.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or holds more than tensors and plain types.
+    """
+    path = Path(path)
+    if not path.is_file():
+        near = [str(other) for other in sorted(path.parent.glob("*.ckpt"))] if path.parent.is_dir() else []
+        hint = f" In its folder stand {', '.join(near[:5])}." if near else ""
+        raise CheckpointError(f"{path}: no such checkpoint.{hint} A stage leaves it as <run_dir>/checkpoints/last.ckpt.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({reason}). It is damaged or holds objects that could run code; "
+            "use another one of its folder."
+        ) from None
+    if not isinstance(checkpoint, dict) or "hyper_parameters" not in checkpoint:
+        raise CheckpointError(f"{path}: not a checkpoint of `anchor train`: it describes no network.")
+    return checkpoint
+
+
+def load_network(path: str | Path, kind: str) -> nn.Module:
+    """The network of ``kind`` (``"expert"``, ``"generator"``, ``"discriminator"``) that a stage left at ``path``, in eval mode.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, or holds no network of this kind.
+    """
+    checkpoint = read_checkpoint(path)
+    held = {key: value for key, value in checkpoint["hyper_parameters"].items() if isinstance(value, dict) and "kind" in value}
+    for attribute, description in held.items():
+        if description["kind"] != kind:
+            continue
+        net = build_network(description)
+        prefix = f"{attribute}."
+        weights = {key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
+        try:
+            net.load_state_dict(weights)
+        except RuntimeError as error:
+            raise CheckpointError(f"{path}: its weights do not fit its own description ({error}).") from None
+        return net.eval()
+    found = ", ".join(f"{value['kind']} ({value['name']})" for value in held.values()) or "no network"
+    stage = {"expert": "syncnet", "generator": "generator, finetune or quality", "discriminator": "quality"}
+    raise CheckpointError(
+        f"{path}: a {kind} is needed here, and this checkpoint holds {found}. "
+        f"Give one that experiment={stage.get(kind, kind)} left."
+    )
+
+

@@ -1,0 +1,41 @@
+"""Frozen means frozen: no gradients, no dropout, no running means, whatever the trainer does later."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import MethodType
+from typing import TypeVar
+
+from torch import nn
+
+__all__ = ["freeze", "without_gradients"]
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def freeze(net: Net) -> Net:
+    """``net`` in eval mode for good: no parameter learns, and ``net.train()`` no longer wakes its batch norms.
+
+    Wav2Lip's expert is "frozen" by ``requires_grad`` alone; its running means move at every step, and a sample's loss
+    depends on its batch mates.
+    """
+    net.requires_grad_(False)
+    for module in net.modules():
+        module.eval()
+        module.train = MethodType(_stay_in_eval, module)  # type: ignore[method-assign]
+    return net
+
+
+def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:
+    return module
+
+
+@contextmanager
+def without_gradients(net: nn.Module) -> Iterator[None]:
+    """``net`` judges inside the block without learning from it; gradients still flow through to its input."""
+    asked = [parameter.requires_grad for parameter in net.parameters()]
+    net.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, wanted in zip(net.parameters(), asked, strict=True):
+            parameter.requires_grad_(wanted)

@@ -1,0 +1,6 @@
+"""Where windows come from: shards on disk or speakers rendered in memory."""
+
+from datamodules.shards import ShardDataModule
+from datamodules.synthetic import SyntheticDataModule
+
+__all__ = ["ShardDataModule", "SyntheticDataModule"]

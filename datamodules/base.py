@@ -1,0 +1,126 @@
+"""The datamodule that shards and rendered speakers share: loaders over a clip source."""
+
+from __future__ import annotations
+
+import lightning as L
+from torch.utils.data import DataLoader
+
+from anchor.batch import ClipSource, LipBatch
+from anchor.errors import ConfigError
+from datamodules.chances import Disguise, NegativeMix
+from datamodules.order import TrainOrder, ValidationOrder
+from datamodules.windows import WindowDataset
+
+__all__ = ["WindowDataModule"]
+
+
+class WindowDataModule(L.LightningDataModule):
+    """Loaders of window batches over ``open_source()``; the order is the same for any number of cards and workers.
+
+    Args:
+        image_size: side of the pictures in pixels.
+        batch_size: windows in a global batch, shared by all cards.
+        windows_per_clip: windows of one clip in a batch; above 1 they are each other's wrong answers.
+        negatives_per_window: wrong speeches drawn for each training window.
+        near, far, foreign: shares of wrong speech from 5 to 15 frames away, from elsewhere in the clip, from others.
+        augment: disguise training windows; ``mirror``, ``warp`` and ``noise`` as in ``Disguise``.
+        val_windows_per_clip, val_negatives: the fixed validation windows and the wrong speeches of each.
+        num_workers: loader processes per card; 0 loads in the training process.
+        cache_mb: decoded clips kept in each loader process.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        batch_size: int = 6,
+        windows_per_clip: int = 1,
+        negatives_per_window: int = 0,
+        near: float = 0.5,
+        far: float = 0.3,
+        foreign: float = 0.2,
+        augment: bool = True,
+        mirror: float = 0.5,
+        warp: float = 0.1,
+        noise: float = 0.15,
+        val_batch_size: int = 32,
+        val_windows_per_clip: int = 8,
+        val_negatives: int = 8,
+        num_workers: int = 0,
+        cache_mb: int = 512,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.image_size, self.batch_size, self.windows_per_clip = image_size, batch_size, windows_per_clip
+        self.negatives_per_window, self.seed = negatives_per_window, seed
+        self.mix = NegativeMix(near=near, far=far, foreign=foreign)
+        self.disguise = Disguise(mirror=mirror, warp=warp, noise=noise) if augment else None
+        self.val_batch_size, self.val_windows_per_clip, self.val_negatives = val_batch_size, val_windows_per_clip, val_negatives
+        self.num_workers, self.cache_mb = num_workers, cache_mb
+        self.source: ClipSource | None = None
+
+    def open_source(self) -> ClipSource:
+        """The clips; opened once, when the trainer asks for the first loader."""
+        raise TypeError(f"{type(self).__name__} opens no source; use ShardDataModule or SyntheticDataModule.")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the source and see that both splits hold clips."""
+        if self.source is None:
+            self.source = self.open_source()
+            for split in ("train", "val"):
+                if not any(clip.split == split for clip in self.source.clips):
+                    raise ConfigError(f"The data hold no {split} clip; `anchor preprocess` splits by speaker or by time.")
+
+    def train_dataloader(self) -> DataLoader[LipBatch]:
+        """Every window once per epoch, in global batches that do not depend on the number of cards."""
+        dataset = self._dataset("train", self.negatives_per_window, self.disguise)
+        rank, world_size = self._rank_and_world()
+        order = TrainOrder(
+            dataset.clips,
+            batch_size=self.batch_size,
+            windows_per_clip=self.windows_per_clip,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+        )
+        return self._loader(dataset, order)
+
+    def val_dataloader(self) -> DataLoader[LipBatch]:
+        """The fixed validation windows."""
+        dataset = self._dataset("val", self.val_negatives, None)
+        rank, world_size = self._rank_and_world()
+        order = ValidationOrder(
+            dataset.clips,
+            batch_size=self.val_batch_size,
+            windows_per_clip=self.val_windows_per_clip,
+            rank=rank,
+            world_size=world_size,
+        )
+        return self._loader(dataset, order)
+
+    def _dataset(self, split: str, negatives: int, disguise: Disguise | None) -> WindowDataset:
+        self.setup()
+        assert self.source is not None
+        return WindowDataset(
+            self.source,
+            split,
+            image_size=self.image_size,
+            seed=self.seed if split == "train" else 0,
+            negatives_per_window=negatives,
+            mix=self.mix,
+            disguise=disguise,
+            cache_mb=self.cache_mb // max(1, self.num_workers),
+        )
+
+    def _rank_and_world(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _loader(self, dataset: WindowDataset, order: TrainOrder | ValidationOrder) -> DataLoader[LipBatch]:
+        return DataLoader(
+            dataset,
+            batch_size=None,  # the sampler yields whole batches
+            sampler=order,  # type: ignore[arg-type]
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            multiprocessing_context="forkserver" if self.num_workers else None,
+        )

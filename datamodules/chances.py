@@ -1,0 +1,107 @@
+"""What chance decides about a window: its wrong speech, its reference, its disguise.
+
+Every draw comes from a generator seeded with (seed, epoch, clip, frame), so pixels depend neither on the number of
+workers nor on what was drawn before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from anchor.batch import ClipEntry
+from anchor.timing import MEL_FLOOR, WINDOW_FRAMES, WINDOW_RADIUS
+
+__all__ = ["Disguise", "NegativeMix", "disguise_mel", "disguise_pictures", "draw_negative", "draw_reference"]
+
+
+@dataclass(frozen=True)
+class NegativeMix:
+    """Where wrong speech comes from: shares that sum to one.
+
+    A near one is 5 to 15 frames away and teaches timing, a far one is anywhere else in the clip, a foreign one
+    belongs to another clip and teaches what is said. None overlaps the true window.
+    """
+
+    near: float = 0.5
+    far: float = 0.3
+    foreign: float = 0.2
+    max_near_frames: int = 15
+
+
+def draw_negative(
+    rng: np.random.Generator, clips: Sequence[ClipEntry], clip: int, frame: int, mix: NegativeMix
+) -> tuple[int, int]:
+    """``(clip, centre frame)`` of speech that does not belong to the window; it never overlaps it.
+
+    Where a clip is too short for the kind that was drawn, the next farther kind is taken; a lone clip that is too
+    short for any yields silence far outside it.
+    """
+    kind = rng.choice(3, p=np.array([mix.near, mix.far, mix.foreign]) / (mix.near + mix.far + mix.foreign))
+    distance = np.abs(np.arange(clips[clip].num_frames) - frame)
+    inside = np.arange(len(distance))
+    inside = (inside >= WINDOW_RADIUS) & (inside < len(distance) - WINDOW_RADIUS)
+    apart = inside & (distance >= WINDOW_FRAMES)
+    near = np.flatnonzero(apart & (distance <= mix.max_near_frames))
+    far = np.flatnonzero(apart & (distance > mix.max_near_frames))
+    if kind == 0 and len(near):
+        return clip, int(rng.choice(near))
+    if kind <= 1 and len(far):
+        return clip, int(rng.choice(far))
+    if len(clips) > 1:
+        other = (clip + 1 + int(rng.integers(len(clips) - 1))) % len(clips)
+        last = max(WINDOW_RADIUS + 1, clips[other].num_frames - WINDOW_RADIUS)
+        return other, int(rng.integers(WINDOW_RADIUS, last))
+    if len(near):
+        return clip, int(rng.choice(near))
+    return clip, clips[clip].num_frames + WINDOW_FRAMES
+
+
+def draw_reference(rng: np.random.Generator, num_frames: int, frame: int) -> int:
+    """A frame of the same clip at least a window away, as far as the clip's length allows."""
+    frames = np.arange(num_frames)
+    apart = frames[np.abs(frames - frame) >= WINDOW_FRAMES]
+    return int(rng.choice(apart)) if len(apart) else int(frames[-1] if frame < num_frames // 2 else 0)
+
+
+@dataclass(frozen=True)
+class Disguise:
+    """How much training windows may be changed, so that looks and voices matter less than mouths and sounds.
+
+    Pictures: mirrored with probability ``mirror``; contrast and brightness varied with these standard deviations.
+    Mel: loudness and tilt in mel units (12.5 dB each), bins stretched by up to ``warp`` as by a longer or shorter
+    vocal tract (VTLP, Jaitly and Hinton 2013), and noise.
+    """
+
+    mirror: float = 0.5
+    contrast: float = 0.12
+    brightness: float = 0.1
+    loudness: float = 0.3
+    tilt: float = 0.3
+    warp: float = 0.1
+    noise: float = 0.15
+
+
+def disguise_pictures(rng: np.random.Generator, pictures_NCHW: np.ndarray, disguise: Disguise) -> np.ndarray:
+    """uint8 pictures of one window, all changed alike."""
+    table = np.arange(256, dtype=np.float32) - 127.5
+    table = table * (1 + disguise.contrast * rng.standard_normal()) + 127.5 * (1 + disguise.brightness * rng.standard_normal())
+    pictures_NCHW = np.clip(np.rint(table), 0, 255).astype(np.uint8)[pictures_NCHW]
+    if rng.random() < disguise.mirror:
+        pictures_NCHW = pictures_NCHW[..., ::-1]
+    return np.ascontiguousarray(pictures_NCHW)
+
+
+def disguise_mel(rng: np.random.Generator, mel_SM: np.ndarray, disguise: Disguise) -> np.ndarray:
+    """A log-mel (steps, 80) as another voice or microphone might have given it; silence stays near silence."""
+    bins = mel_SM.shape[1]
+    place = np.linspace(0, 1, bins, dtype=np.float32)
+    source = np.clip(place * (1 + disguise.warp * rng.uniform(-1, 1)), 0, 1) * (bins - 1)
+    low = np.minimum(source.astype(int), bins - 2)
+    part = source - low
+    warped_SM = mel_SM[:, low] * (1 - part) + mel_SM[:, low + 1] * part
+    change_M = disguise.loudness * rng.standard_normal() + disguise.tilt * rng.standard_normal() * (2 * place - 1)
+    noise_SM = disguise.noise * rng.standard_normal(mel_SM.shape, dtype=np.float32)
+    return np.clip(warped_SM + change_M + noise_SM, MEL_FLOOR, -MEL_FLOOR).astype(np.float32)

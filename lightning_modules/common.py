@@ -1,0 +1,97 @@
+"""What the four stages share: how a network arrives, how a mouth is drawn, how the learning rate runs.
+
+Shape suffixes: B windows, T frames, C colour, H W pixels, h = H // 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from anchor.batch import LipBatch
+from anchor.models import LipGenerator, SyncNet, build_network, freeze, stack_faces
+from anchor.ops.images import lower_half, to_signed
+
+__all__ = ["OptimizerFactory", "Ramp", "as_network", "draw_mouths", "judge_sync", "scheduled", "set_up_expert"]
+
+OptimizerFactory = Callable[..., Optimizer]
+Network = nn.Module | Mapping[str, Any]  # built, or described as checkpoints describe it
+
+adamw: OptimizerFactory = partial(torch.optim.AdamW, weight_decay=0.01)
+
+
+def as_network(net: Network) -> nn.Module:
+    """``net``, built if it came as a description, laid out channels last."""
+    built = net if isinstance(net, nn.Module) else build_network(net)
+    return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def set_up_expert(module: L.LightningModule, expert: nn.Module | None) -> None:
+    """Give ``module`` a frozen judge that its checkpoints do not carry: it has a checkpoint of its own."""
+    judge = freeze(expert) if expert is not None else None
+    object.__setattr__(module, "expert", judge)  # unregistered: no parameters, no state, nothing for DDP to sync
+
+
+def draw_mouths(net: LipGenerator, batch: LipBatch) -> tuple[Tensor, Tensor]:
+    """Generated and real lower halves, both (B, T, C, h, W) in [-1, 1]."""
+    faces_BTCHW = to_signed(batch["faces_BTCHW"])
+    references_BTCHW = to_signed(batch["references_BCHW"])[:, None].expand_as(faces_BTCHW)
+    stack_N6HW = stack_faces(faces_BTCHW.flatten(0, 1), references_BTCHW.flatten(0, 1))
+    output_N3hW = net(stack_N6HW, batch["mels_BT1MS"].flatten(0, 1))
+    return output_N3hW.unflatten(0, faces_BTCHW.shape[:2]), lower_half(faces_BTCHW)
+
+
+def judge_sync(expert: SyncNet, output_BTChW: Tensor, batch: LipBatch) -> tuple[Tensor, Tensor]:
+    """The expert's embeddings (B, D) of generated mouths and of the speech they should fit."""
+    with torch.no_grad():
+        speech_BD = expert.embed_speech(batch["mel_B1MS"])
+    return expert.embed_mouths(output_BTChW), speech_BD
+
+
+class Ramp(nn.Module):
+    """A weight that is 0 until ``start`` steps, then climbs to ``top`` in ``length`` steps; its place is in the checkpoint."""
+
+    step: Tensor
+
+    def __init__(self, top: float, start: int, length: int) -> None:
+        super().__init__()
+        self.top, self.start, self.length = top, start, length
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def value(self) -> float:
+        """The weight at the present step."""
+        return self.top * min(1.0, max(0.0, (int(self.step) - self.start + 1) / max(1, self.length)))
+
+    def advance(self) -> None:
+        """One step further."""
+        self.step += 1
+
+
+def scheduled(module: L.LightningModule, optimizer: Optimizer, warmup_steps: int) -> OptimizerLRSchedulerConfig:
+    """``optimizer`` with a linear warm-up and a cosine down to 2 % at the trainer's last step."""
+    total = module.trainer.estimated_stepping_batches
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": LambdaLR(optimizer, warmup_cosine(warmup_steps, total)), "interval": "step"},
+    }
+
+
+def warmup_cosine(warmup_steps: int, total_steps: float) -> Callable[[int], float]:
+    """The factor on the learning rate after each step; without an end it stays at 1 after the warm-up."""
+
+    def factor(step: int) -> float:
+        warm = min(1.0, (step + 1) / max(1, warmup_steps))
+        if math.isinf(total_steps):
+            return warm
+        return warm * max(0.02, 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total_steps)))))
+
+    return factor

@@ -1,0 +1,94 @@
+"""Stage 3: one person. Speech Encoder and Face Decoder stay as they are; the Identity Encoder is re-fitted."""
+
+from __future__ import annotations
+
+import lightning as L
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from anchor.batch import LipBatch
+from anchor.losses import motion_loss, sync_loss, weighted_l1
+from anchor.models import LipGenerator, SyncNet, describe, freeze
+from anchor.ops.images import mouth_weights
+from lightning_modules.common import (
+    Network,
+    OptimizerFactory,
+    adamw,
+    as_network,
+    draw_mouths,
+    judge_sync,
+    scheduled,
+    set_up_expert,
+)
+from lightning_modules.generator import log_validation
+
+__all__ = ["FinetuneModule"]
+
+
+class FinetuneModule(L.LightningModule):
+    """Re-fit the Identity Encoder of ``net`` to one person by comparing how the mouth moves, real and drawn.
+
+    Logs ``train/loss``, ``train/motion_loss``, ``train/l1`` and, with an expert, ``train/sync_loss`` every step;
+    ``val/l1``, ``val/sync_loss``, ``val/mouth_psnr`` (dB) and ``val/jitter_ratio``.
+
+    Args:
+        net: the base generator of stage 2; its Speech Encoder and Face Decoder are frozen here.
+        expert: the frozen judge, or None.
+        motion_weight: weight of the frame-to-frame comparison, the stage's own loss.
+        l1_weight: weight of the pictures themselves; without it, colour would be free.
+        sync_weight: the expert's say; 0 leaves it out.
+    """
+
+    mouth_weight_hW: Tensor
+    expert: SyncNet | None
+
+    def __init__(
+        self,
+        *,
+        net: Network,
+        expert: nn.Module | None = None,
+        optimizer: OptimizerFactory = adamw,
+        motion_weight: float = 1.0,
+        l1_weight: float = 1.0,
+        sync_weight: float = 0.0,
+        mouth_weight: float = 4.0,
+        lr: float = 5e-4,
+        warmup_steps: int = 20,
+    ) -> None:
+        super().__init__()
+        self.net: LipGenerator = as_network(net)  # type: ignore[assignment]
+        freeze(self.net.speech_encoder)
+        freeze(self.net.face_decoder)
+        set_up_expert(self, expert)
+        self.optimizer, self.lr, self.warmup_steps = optimizer, lr, warmup_steps
+        self.motion_weight, self.l1_weight, self.sync_weight = motion_weight, l1_weight, sync_weight
+        self.register_buffer("mouth_weight_hW", mouth_weights(self.net.image_size, mouth_weight), persistent=False)
+        self.save_hyperparameters({"net": describe(self.net), "motion_weight": motion_weight, "lr": lr})
+
+    def on_fit_start(self) -> None:
+        """The judge follows the network to its card."""
+        if self.expert is not None:
+            self.expert.to(self.device)
+
+    def training_step(self, batch: LipBatch, batch_idx: int) -> Tensor:
+        """Motion first, pictures beside it."""
+        output, real = draw_mouths(self.net, batch)
+        motion = motion_loss(output, real, self.mouth_weight_hW)
+        l1 = weighted_l1(output, real, self.mouth_weight_hW)
+        loss = self.motion_weight * motion + self.l1_weight * l1
+        if self.expert is not None and self.sync_weight > 0:
+            sync = sync_loss(*judge_sync(self.expert, output, batch))
+            loss = loss + self.sync_weight * sync
+            self.log("train/sync_loss", sync, batch_size=len(output))
+        self.log_dict({"train/loss": loss, "train/l1": l1}, batch_size=len(output))
+        self.log("train/motion_loss", motion, batch_size=len(output), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: LipBatch, batch_idx: int) -> None:
+        """The fixed windows of the held-out minutes."""
+        output, real = draw_mouths(self.net, batch)
+        log_validation(self, output, real, batch)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Only the Identity Encoder learns."""
+        return scheduled(self, self.optimizer(self.net.identity_encoder.parameters(), lr=self.lr), self.warmup_steps)

@@ -1,0 +1,125 @@
+"""Stage 2: draw mouths that fit the speech, judged by the frozen expert."""
+
+from __future__ import annotations
+
+import lightning as L
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from anchor.batch import LipBatch
+from anchor.losses import edge_loss, sync_loss, weighted_l1
+from anchor.metrics import jitter_ratio, psnr
+from anchor.models import LipGenerator, SyncNet, describe
+from anchor.ops.images import mouth_weights
+from lightning_modules.common import (
+    Network,
+    OptimizerFactory,
+    Ramp,
+    adamw,
+    as_network,
+    draw_mouths,
+    judge_sync,
+    scheduled,
+    set_up_expert,
+)
+
+__all__ = ["GeneratorModule"]
+
+
+class GeneratorModule(L.LightningModule):
+    """Teach ``net`` to redraw the lower half of a face from its speech.
+
+    Logs ``train/loss``, ``train/l1``, ``train/sync_loss`` and ``train/sync_weight`` every step; ``val/l1``,
+    ``val/sync_loss``, ``val/mouth_psnr`` (dB) and ``val/jitter_ratio`` (1 = moves as the real mouth does).
+
+    Args:
+        net: a ``LipGenerator`` or its description.
+        expert: the frozen judge of stage 1; None trains on pictures alone.
+        speech_from_expert: start the Speech Encoder from the expert's, where their shapes agree.
+        mouth_weight: how many times a pixel of the mouth's box counts.
+        edge_weight: weight of the edge loss beside L1.
+        sync_weight, sync_start_step, sync_ramp_steps: the expert's say: none at first, then a ramp to its full weight.
+        sync_kind: ``"cosine"`` or ``"bce"``, as in :func:`anchor.losses.sync_loss`.
+    """
+
+    mouth_weight_hW: Tensor
+    expert: SyncNet | None
+
+    def __init__(
+        self,
+        *,
+        net: Network,
+        expert: nn.Module | None = None,
+        optimizer: OptimizerFactory = adamw,
+        speech_from_expert: bool = True,
+        mouth_weight: float = 8.0,
+        edge_weight: float = 0.2,
+        sync_weight: float = 0.05,
+        sync_start_step: int = 400,
+        sync_ramp_steps: int = 100,
+        sync_kind: str = "cosine",
+        lr: float = 3e-3,
+        warmup_steps: int = 50,
+    ) -> None:
+        super().__init__()
+        self.net: LipGenerator = as_network(net)  # type: ignore[assignment]
+        set_up_expert(self, expert)
+        if speech_from_expert and isinstance(expert, SyncNet):
+            start_from(self.net.speech_encoder, expert.speech_encoder)
+        self.optimizer, self.lr, self.warmup_steps = optimizer, lr, warmup_steps
+        self.edge_weight, self.sync_kind = edge_weight, sync_kind
+        self.sync_ramp = Ramp(sync_weight, sync_start_step, sync_ramp_steps)
+        self.register_buffer("mouth_weight_hW", mouth_weights(self.net.image_size, mouth_weight), persistent=False)
+        self.save_hyperparameters({"net": describe(self.net), "speech_from_expert": False, "lr": lr})
+
+    def on_fit_start(self) -> None:
+        """The judge follows the network to its card."""
+        if self.expert is not None:
+            self.expert.to(self.device)
+
+    def training_step(self, batch: LipBatch, batch_idx: int) -> Tensor:
+        """L1 and edges everywhere, the expert's opinion on top."""
+        output, real = draw_mouths(self.net, batch)
+        l1 = weighted_l1(output, real, self.mouth_weight_hW)
+        loss = l1 + self.edge_weight * edge_loss(output, real)
+        weight = self.sync_ramp.value()
+        if self.expert is not None and weight > 0:
+            sync = sync_loss(*judge_sync(self.expert, output, batch), kind=self.sync_kind)
+            loss = loss + weight * sync
+            self.log("train/sync_loss", sync, batch_size=len(output), prog_bar=True)
+        self.sync_ramp.advance()
+        scores = {"train/loss": loss, "train/sync_weight": weight}
+        self.log_dict(scores, batch_size=len(output))
+        self.log("train/l1", l1, batch_size=len(output), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: LipBatch, batch_idx: int) -> None:
+        """The fixed windows, drawn with their own speech."""
+        output, real = draw_mouths(self.net, batch)
+        log_validation(self, output, real, batch)
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Warm-up and cosine over the whole run."""
+        return scheduled(self, self.optimizer(self.net.parameters(), lr=self.lr), self.warmup_steps)
+
+
+def log_validation(module: L.LightningModule, output: Tensor, real: Tensor, batch: LipBatch) -> None:
+    """The validation scores that the three stages after the expert share; one number per window, then the mean."""
+    weight_hW, expert = module.mouth_weight_hW, module.expert
+    scores = {
+        "val/l1": weighted_l1(output, real, weight_hW),
+        "val/mouth_psnr": psnr(output, real).mean(),
+        "val/jitter_ratio": jitter_ratio(output, real),
+    }
+    if expert is not None:
+        scores["val/sync_loss"] = sync_loss(*judge_sync(expert, output, batch))
+    module.log_dict(scores, batch_size=len(output), sync_dist=True)
+
+
+def start_from(encoder: nn.Module, expert_encoder: nn.Module) -> bool:
+    """Copy the expert's weights where every shape agrees; says whether it did."""
+    own, theirs = encoder.state_dict(), expert_encoder.state_dict()
+    if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in theirs.items()}:
+        return False
+    encoder.load_state_dict(theirs)
+    return True

@@ -1,0 +1,128 @@
+"""Stage 4: sharper pictures, against a discriminator that judges image quality and nothing else."""
+
+from __future__ import annotations
+
+import lightning as L
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from anchor.batch import LipBatch
+from anchor.losses import edge_loss, hinge_discriminator_loss, hinge_generator_loss, sync_loss, weighted_l1
+from anchor.models import LipGenerator, PatchDiscriminator, SyncNet, describe, without_gradients
+from anchor.ops.images import mouth_weights
+from lightning_modules.common import (
+    Network,
+    OptimizerFactory,
+    Ramp,
+    adamw,
+    as_network,
+    draw_mouths,
+    judge_sync,
+    set_up_expert,
+)
+from lightning_modules.generator import log_validation
+
+__all__ = ["QualityModule"]
+
+
+class QualityModule(L.LightningModule):
+    """Sharpen ``net`` (manual optimisation, two optimizers) while the frozen expert keeps it in sync.
+
+    Logs ``train/d_loss``, ``train/d_real``, ``train/d_fake``, ``train/adversarial_loss``, ``train/l1``,
+    ``train/sync_loss`` and ``train/batches`` every step (``global_step`` counts both optimizers: two a batch);
+    ``val/l1``, ``val/sync_loss``, ``val/mouth_psnr`` (dB) and ``val/jitter_ratio``.
+
+    Args:
+        net: the generator of an earlier stage.
+        discriminator: a ``PatchDiscriminator`` or its description; it sees lower halves, never speech.
+        expert: the frozen judge, or None.
+        adversarial_weight, adversarial_start_step, adversarial_ramp_steps: the discriminator learns alone first.
+        sync_weight: the expert's say.
+        lr, discriminator_lr: learning rates of the two.
+    """
+
+    mouth_weight_hW: Tensor
+    expert: SyncNet | None
+
+    def __init__(
+        self,
+        *,
+        net: Network,
+        discriminator: Network,
+        expert: nn.Module | None = None,
+        optimizer: OptimizerFactory = adamw,
+        adversarial_weight: float = 0.01,
+        adversarial_start_step: int = 50,
+        adversarial_ramp_steps: int = 100,
+        sync_weight: float = 0.05,
+        edge_weight: float = 0.2,
+        mouth_weight: float = 4.0,
+        lr: float = 3e-4,
+        discriminator_lr: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.net: LipGenerator = as_network(net)  # type: ignore[assignment]
+        self.discriminator: PatchDiscriminator = as_network(discriminator)  # type: ignore[assignment]
+        set_up_expert(self, expert)
+        self.optimizer, self.lr, self.discriminator_lr = optimizer, lr, discriminator_lr
+        self.sync_weight, self.edge_weight = sync_weight, edge_weight
+        self.adversarial_ramp = Ramp(adversarial_weight, adversarial_start_step, adversarial_ramp_steps)
+        self.register_buffer("mouth_weight_hW", mouth_weights(self.net.image_size, mouth_weight), persistent=False)
+        self.save_hyperparameters({"net": describe(self.net), "discriminator": describe(self.discriminator), "lr": lr})
+
+    def on_fit_start(self) -> None:
+        """The judge follows the network to its card."""
+        if self.expert is not None:
+            self.expert.to(self.device)
+
+    def training_step(self, batch: LipBatch, batch_idx: int) -> None:
+        """The discriminator's turn, then the generator's."""
+        output, real = draw_mouths(self.net, batch)
+        generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[misc]
+        self.step_discriminator(discriminator_optimizer, output.detach(), real)
+        self.step_generator(generator_optimizer, output, real, batch)
+        self.adversarial_ramp.advance()
+        self.log("train/batches", float(self.adversarial_ramp.step), batch_size=len(output))
+
+    def step_discriminator(self, optimizer: Optimizer, output: Tensor, real: Tensor) -> None:
+        """Real pictures up, drawn ones down."""
+        real_score, fake_score = self.discriminator(real.flatten(0, 1)), self.discriminator(output.flatten(0, 1))
+        loss = hinge_discriminator_loss(real_score, fake_score)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        self.clip_gradients(optimizer, 1.0, "norm")
+        optimizer.step()
+        scores = {"train/d_real": real_score.mean(), "train/d_fake": fake_score.mean()}
+        self.log_dict(scores, batch_size=len(output))
+        self.log("train/d_loss", loss, batch_size=len(output), prog_bar=True)
+
+    def step_generator(self, optimizer: Optimizer, output: Tensor, real: Tensor, batch: LipBatch) -> None:
+        """Close to the real picture, sharp enough to pass for one, and in sync."""
+        l1 = weighted_l1(output, real, self.mouth_weight_hW)
+        loss = l1 + self.edge_weight * edge_loss(output, real)
+        with without_gradients(self.discriminator):
+            adversarial = hinge_generator_loss(self.discriminator(output.flatten(0, 1)))
+            loss = loss + self.adversarial_ramp.value() * adversarial
+            if self.expert is not None and self.sync_weight > 0:
+                sync = sync_loss(*judge_sync(self.expert, output, batch))
+                loss = loss + self.sync_weight * sync
+                self.log("train/sync_loss", sync, batch_size=len(output))
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+        self.clip_gradients(optimizer, 1.0, "norm")
+        optimizer.step()
+        self.log("train/adversarial_loss", adversarial, batch_size=len(output))
+        self.log("train/l1", l1, batch_size=len(output), prog_bar=True)
+
+    def validation_step(self, batch: LipBatch, batch_idx: int) -> None:
+        """The fixed windows, drawn with their own speech."""
+        output, real = draw_mouths(self.net, batch)
+        log_validation(self, output, real, batch)
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """The generator's optimizer, then the discriminator's; beta1 of 0.5 as GANs like it."""
+        return [
+            self.optimizer(self.net.parameters(), lr=self.lr, betas=(0.5, 0.99)),
+            self.optimizer(self.discriminator.parameters(), lr=self.discriminator_lr, betas=(0.5, 0.99)),
+        ]

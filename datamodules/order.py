@@ -58,7 +58,7 @@ class TrainOrder(Sampler[list[WindowKey]]):
             )
         if self.groups_per_batch % world_size:
             fitting = [n for n in range(1, self.groups_per_batch + 1) if self.groups_per_batch % n == 0]
-            near = sorted(sorted(fitting, key=lambda n: abs(n - world_size))[:2])
+            near = [max(n for n in fitting if n < world_size), *[n for n in fitting if n > world_size][:1]]
             raise ConfigError(
                 f"{world_size} cards cannot share a global batch of {self.groups_per_batch} groups evenly. "
                 f"Use {' or '.join(map(str, near))} cards, or a datamodule.batch_size that is a multiple of "

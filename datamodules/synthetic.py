@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from anchor.batch import ClipSource
-from anchor.synth.source import SyntheticSource
 from datamodules.base import WindowDataModule
 
 __all__ = ["SyntheticDataModule"]
@@ -28,6 +27,8 @@ class SyntheticDataModule(WindowDataModule):
 
     def open_source(self) -> ClipSource:
         """The speakers, drawn when they are first read."""
+        from anchor.synth.source import SyntheticSource  # the renderer and espeak-ng load only where they are used
+
         return SyntheticSource(
             speakers=self.speakers,
             clips=self.clips,

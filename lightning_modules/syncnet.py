@@ -99,6 +99,8 @@ class SyncNetModule(L.LightningModule):
 
     def _log_share(self, name: str, won_BK: Tensor, chosen_BK: Tensor, prog_bar: bool = False) -> None:
         count = int(chosen_BK.sum())
+        if count == 0 and self.trainer.world_size == 1:
+            return  # there is none of this kind; several ranks must log alike, and the sum over ranks settles it
         share = won_BK[chosen_BK].mean() if count else won_BK.new_zeros(())
         self.log(name, share, batch_size=count, sync_dist=True, prog_bar=prog_bar)
 

@@ -1,0 +1,1 @@
+"""Where configurations become runs: compose once, check, start one worker per card."""

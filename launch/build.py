@@ -1,0 +1,100 @@
+"""From a resolved configuration to module, datamodule and Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.utils import instantiate
+
+from anchor.errors import CheckpointError, ConfigError
+from anchor.models import load_network
+from launch.accelerators import Machine
+from launch.targets import check_targets
+
+__all__ = ["Run", "build", "find_resume"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a worker needs to train."""
+
+    module: L.LightningModule
+    datamodule: L.LightningDataModule
+    trainer: L.Trainer
+    resume: Path | None  # the checkpoint to go on from
+
+
+def build(config: Mapping[str, Any], machine: Machine) -> Run:
+    """Check every target, then build; paths of networks become networks here.
+
+    Raises:
+        AnchorError: a target off the allow-list, a checkpoint that does not fit, an argument a class does not know.
+    """
+    check_targets(config)
+    module = build_module(config["module"])
+    options = dict(config["datamodule"])
+    if options.get("image_size") is None:
+        options["image_size"] = module.net.image_size
+    datamodule = _instantiate("datamodule", options)
+    trainer = build_trainer(config, machine, by_hand=not module.automatic_optimization)
+    return Run(module, datamodule, trainer, find_resume(config))
+
+
+def build_module(options: Mapping[str, Any]) -> L.LightningModule:
+    """The stage's module; ``base`` (a generator's checkpoint) becomes ``net``, ``expert`` the judge."""
+    options = dict(options)
+    networks: dict[str, Any] = {}
+    if "base" in options:
+        networks["net"] = load_network(options.pop("base"), "generator")
+    if "expert" in options:
+        path = options.pop("expert")
+        networks["expert"] = load_network(path, "expert") if path is not None else None
+    return _instantiate("module", {**options, "_partial_": True})(**networks)
+
+
+def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) -> L.Trainer:
+    """The Trainer; its ``max_steps`` counts optimizer steps, ours counts batches."""
+    options = dict(config["trainer"])
+    arguments = machine.trainer_arguments(by_hand)
+    for key in ("strategy", "precision", "plugins"):
+        if options.get(key) is None:
+            options.pop(key, None)
+    if by_hand and options["max_steps"] > 0:
+        options["max_steps"] *= 2  # both networks step once in a batch, and Lightning counts each
+    options["max_epochs"] = options["max_epochs"] if options["max_epochs"] is not None else -1
+    callbacks = [_instantiate(f"callbacks.{name}", spec) for name, spec in config["callbacks"].items() if spec]
+    logger = _instantiate("logger", config["logger"]) if config["logger"].get("_target_") else False
+    return L.Trainer(**{**arguments, **options}, callbacks=callbacks, logger=logger)
+
+
+def find_resume(config: Mapping[str, Any]) -> Path | None:
+    """The checkpoint that ``resume=auto|none|PATH`` means.
+
+    Raises:
+        CheckpointError: a path was given and nothing is there.
+    """
+    wanted = config["resume"]
+    if wanted in (None, "none", False):
+        return None
+    if wanted == "auto":
+        last = Path(config["run_dir"]) / "checkpoints" / "last.ckpt"
+        return last if last.is_file() else None
+    if not Path(wanted).is_file():
+        raise CheckpointError(f"resume={wanted}: no such checkpoint. Use resume=auto, resume=none or a path.")
+    return Path(wanted)
+
+
+def _instantiate(place: str, options: Mapping[str, Any]) -> Any:
+    try:
+        return instantiate(dict(options), _convert_="all")
+    except Exception as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, ValueError):  # our own sentences pass through Hydra wrapped
+            raise type(cause)(*cause.args) if isinstance(cause, ConfigError) else ConfigError(f"{place}: {cause}") from error
+        if isinstance(cause, TypeError):
+            raise ConfigError(f"{place}: {cause}. See `anchor train --cfg job` for the keys.") from error
+        raise

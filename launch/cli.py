@@ -1,0 +1,79 @@
+"""`anchor train`: a Hydra application that composes once and hands the file to the workers."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from anchor.errors import AnchorError, ConfigError
+from launch.guard import check_packages
+
+__all__ = ["compose_run", "train"]
+
+
+def train(arguments: list[str]) -> int:
+    """Run Hydra on ``arguments``; everything its users know works: -m, --cfg, --info, hydra.run.dir, launchers."""
+    check_packages()
+    import hydra
+
+    sys.argv = ["anchor train", *arguments]
+    application = hydra.main(version_base="1.3", config_path="pkg://anchor.conf", config_name="train")(_run)
+    application()
+    return 0
+
+
+def _run(config: Any) -> float | None:
+    """One job of Hydra's: compose, check, launch; returns the monitored metric, which sweepers read."""
+    from launch.job import JobError, run_job
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    try:
+        path, machine = compose_run(config)
+        print(f"anchor train: {config.stage} on {machine.devices} x {machine.name}, {machine.precision}, in {path.parent}")
+        if "expert" in config.module and config.module.expert is None:
+            print("anchor train: no expert judges this run; give module.expert=PATH for a sync loss.", file=sys.stderr)
+        result = run_job(path, machine)
+    except AnchorError as error:
+        print(f"anchor train: {error}", file=sys.stderr)
+        sys.exit(2)
+    except JobError as error:
+        print(f"anchor train: {error}.", file=sys.stderr)
+        sys.exit(error.status)
+    scores = "  ".join(f"{key} {value:.4f}" for key, value in sorted(result["metrics"].items()))
+    print(f"anchor train: {config.stage} done: {scores}\n  {result['checkpoint']}")
+    return result["metrics"].get(config.monitor)
+
+
+def compose_run(config: Any) -> tuple[Path, Any]:
+    """Resolve and check ``config``, write ``<run_dir>/config.yaml``; the run's folder is Hydra's output folder.
+
+    Raises:
+        ConfigError: a required value is missing, or a target is not allowed.
+        DeviceError: the machine cannot give what ``accelerator`` asks.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from launch.accelerators import resolve_machine
+    from launch.build import find_resume
+    from launch.targets import check_targets
+
+    if HydraConfig.initialized():
+        config.run_dir = HydraConfig.get().runtime.output_dir
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise ConfigError(f"{', '.join(f'{key}=' for key in missing)} must be given.")
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    check_targets(resolved)
+    machine = resolve_machine(resolved["accelerator"])
+    find_resume(resolved)
+    for key in ("base", "expert"):
+        path = resolved["module"].get(key)
+        if path is not None and not Path(path).is_file():
+            raise ConfigError(f"module.{key}={path}: no such checkpoint. A stage leaves it as RUN_DIR/checkpoints/last.ckpt.")
+    path = Path(resolved["run_dir"]) / "config.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(resolved)), encoding="utf-8")
+    return path, machine

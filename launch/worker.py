@@ -1,0 +1,93 @@
+"""One process of a run: ``python -m launch.worker RUN_DIR/config.yaml`` under torch's elastic agent.
+
+It reads the composed configuration and never composes; its rank comes from the environment that the agent, torchrun
+or a scheduler sets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from anchor.errors import AnchorError, ConfigError
+
+__all__ = ["CONFIG_HASH", "RESULT", "hash_config", "main", "run"]
+
+CONFIG_HASH = "ANCHOR_CONFIG_SHA256"  # what the parent composed, for every worker to compare
+RESULT = "result.json"
+
+
+def hash_config(path: Path) -> str:
+    """SHA-256 of the configuration file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train what the file describes; status 2 for what the user can mend."""
+    (path,) = sys.argv[1:] if arguments is None else arguments
+    try:
+        run(Path(path))
+    except AnchorError as error:
+        print(f"anchor train: {error}", file=sys.stderr, flush=True)
+        return 2
+    return 0
+
+
+def run(config_path: Path) -> dict[str, Any]:
+    """Build, fit, validate once more, and leave ``checkpoints/last.ckpt`` and ``result.json`` in the run's folder."""
+    expected = os.environ.get(CONFIG_HASH)
+    if expected and expected != hash_config(config_path):
+        raise ConfigError(f"{config_path} differs from what was composed. Start the run again, on a shared file system.")
+    import lightning as L
+    import torch
+    from omegaconf import OmegaConf
+
+    from launch.accelerators import resolve_machine
+    from launch.build import build
+    from lightning_modules.callbacks import batches_seen
+
+    quieten()
+
+    config = OmegaConf.to_container(OmegaConf.load(config_path), resolve=True)
+    assert isinstance(config, dict)
+    machine = resolve_machine(config["accelerator"])
+    if machine.name == "cpu":
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    L.seed_everything(config["seed"], workers=True, verbose=False)
+    built = build(config, machine)
+    trainer, run_dir = built.trainer, Path(config["run_dir"])
+    if built.resume and trainer.is_global_zero:
+        print(f"anchor train: going on from {built.resume}", file=sys.stderr)
+    trainer.fit(built.module, datamodule=built.datamodule, ckpt_path=built.resume, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    last = run_dir / "checkpoints" / "last.ckpt"
+    trainer.save_checkpoint(last)
+    steps = batches_seen(trainer)
+    scores = {key: value for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+    if not scores or steps % int(config["trainer"]["val_check_interval"]):
+        scores = trainer.validate(built.module, datamodule=built.datamodule, verbose=False)[0]
+    result = {"checkpoint": str(last), "steps": steps, "metrics": {key: float(value) for key, value in scores.items()}}
+    if trainer.is_global_zero:
+        (run_dir / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def quieten() -> None:
+    """Silence advice that does not apply: our loaders and our schedules are meant as they are."""
+    import logging
+
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    unfit = ("does not have many workers", "in eval mode at the start", "Checkpoint directory", "LeafSpec", "logging interval")
+    for text in (f".*{words}.*" for words in unfit):
+        warnings.filterwarnings("ignore", text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+import copy
+import re
+
+import lightning as L
+import pytest
+import torch
+
+from anchor.losses import sync_loss
+from anchor.models import PatchDiscriminator, freeze, load_network
+from datamodules.base import WindowDataModule
+from lightning_modules import FinetuneModule, GeneratorModule, QualityModule, SyncNetModule
+from lightning_modules.common import Ramp, judge_sync, warmup_cosine
+from lightning_modules.syncnet import negative_weights
+
+
+class Data(WindowDataModule):
+    """The shared datamodule over a stand-in source."""
+
+    def __init__(self, source, **options):
+        super().__init__(**{"image_size": 32, "batch_size": 4, **options})
+        self.stand_in = source
+
+    def open_source(self):
+        return self.stand_in
+
+
+def fit(module, data, steps=3, **options):
+    trainer = L.Trainer(
+        max_steps=steps * (1 if module.automatic_optimization else 2),
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+        val_check_interval=steps,
+        **options,
+    )
+    trainer.fit(module, data)
+    return trainer
+
+
+def state(net):
+    return {key: value.clone() for key, value in net.state_dict().items()}
+
+
+def changed(net, before):
+    return {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+
+
+def test_each_stage_logs_what_its_docstring_promises(small_expert, small_generator, numbered_clips):
+    def nets():
+        return {"net": copy.deepcopy(small_generator), "expert": copy.deepcopy(small_expert)}
+
+    modules = [
+        SyncNetModule(net=copy.deepcopy(small_expert)),
+        GeneratorModule(**nets(), sync_start_step=0),
+        FinetuneModule(**nets(), sync_weight=0.1),
+        QualityModule(**nets(), discriminator=PatchDiscriminator(widths=(4, 8))),
+    ]
+    for module in modules:
+        trainer = fit(module, Data(numbered_clips()))
+        promised = set(re.findall(r"``((?:train|val)/\w+)``", type(module).__doc__))
+        assert promised == {key for key in trainer.logged_metrics | trainer.callback_metrics if "/" in key}
+
+
+@pytest.mark.parametrize("stage", ["generator", "finetune", "quality"])
+def test_the_expert_is_bit_identical_after_training(stage, small_expert, small_generator, numbered_clips):
+    before = state(small_expert)
+    module = {
+        "generator": lambda: GeneratorModule(net=small_generator, expert=small_expert, sync_start_step=0),
+        "finetune": lambda: FinetuneModule(net=small_generator, expert=small_expert, sync_weight=0.1),
+        "quality": lambda: QualityModule(net=small_generator, discriminator=PatchDiscriminator(), expert=small_expert),
+    }[stage]()
+    generator_before = state(small_generator)
+    fit(module, Data(numbered_clips()))
+    assert not changed(small_expert, before)
+    assert not any(parameter.requires_grad for parameter in small_expert.parameters())
+    assert not any(part.training for part in small_expert.modules())
+    assert not any("expert" in key for key in module.state_dict())
+    learnt = {key.split(".")[0] for key in changed(small_generator, generator_before)}
+    everything = {"identity_encoder", "speech_encoder", "face_decoder"}
+    assert learnt == ({"identity_encoder"} if stage == "finetune" else everything)
+
+
+def test_finetuning_leaves_frozen_parts_asleep_and_the_identity_encoder_awake(small_generator, numbered_clips):
+    module = FinetuneModule(net=small_generator)
+    fit(module, Data(numbered_clips()))
+    module.train()
+    assert small_generator.identity_encoder.training
+    assert not any(part.training for part in small_generator.speech_encoder.modules())
+    assert not any(part.training for part in small_generator.face_decoder.modules())
+
+
+def test_the_sync_loss_reaches_the_generator_through_the_frozen_expert(small_expert):
+    freeze(small_expert)
+    mouths = torch.rand(2, 5, 3, 16, 32, requires_grad=True)
+    sync_loss(*judge_sync(small_expert, mouths, {"mel_B1MS": torch.zeros(2, 1, 80, 16)})).backward()
+    assert mouths.grad.abs().sum() > 0
+
+
+def test_the_discriminator_sees_no_speech_and_learns_in_its_own_turn_only(small_generator, numbered_clips):
+    module = QualityModule(net=small_generator, discriminator=PatchDiscriminator(widths=(4, 8)), adversarial_start_step=0)
+    seen = []
+    module.discriminator.register_forward_hook(lambda net, inputs, output: seen.append(inputs))
+    turns = []
+    original = module.step_generator
+    module.step_generator = lambda *a: (turns.append(state(module.discriminator)), original(*a), turns.append(state(module.discriminator)))
+    fit(module, Data(numbered_clips()), steps=2)
+    assert all(len(inputs) == 1 and inputs[0].shape[1:] == (3, 16, 32) for inputs in seen)
+    for before, after in zip(turns[::2], turns[1::2], strict=True):
+        weights = [key for key in before if "_u" not in key and "_v" not in key]  # power iteration is no learning
+        assert all(torch.equal(before[key], after[key]) for key in weights if "original" in key or "bias" in key)
+
+
+def test_bce_learns_from_wrong_speech_and_asks_for_it(numbered_clips, small_expert):
+    fit(SyncNetModule(net=small_expert, loss="bce"), Data(numbered_clips(), negatives_per_window=1))
+    with pytest.raises(ValueError, match=r"negatives_per_window=1"):
+        fit(SyncNetModule(net=small_expert, loss="bce"), Data(numbered_clips()))
+
+
+@pytest.mark.parametrize("loss", ["info_nce", "bce"])
+def test_validation_is_the_same_number_at_any_batch_size_and_worker_count(loss, small_expert, numbered_clips):
+    module = SyncNetModule(net=small_expert, loss=loss)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    source = numbered_clips(lengths=(30, 40, 21, 37, 52), val=3)
+    scores = []
+    for batch_size, num_workers in ((4, 0), (4, 0), (7, 0), (32, 2)):
+        data = Data(source, val_batch_size=batch_size, num_workers=num_workers)
+        scores.append(trainer.validate(module, datamodule=data, verbose=False)[0])
+    assert scores[0] == scores[1]
+    for other in scores[2:]:
+        assert other == pytest.approx(scores[0], abs=1e-6)
+    assert scores[0]["val/sync_loss"] > 0
+
+
+@pytest.mark.parametrize("kind", ["syncnet", "generator", "finetune", "quality"])
+def test_checkpoints_are_plain_and_rebuild_the_module(kind, tmp_path, small_expert, small_generator, numbered_clips):
+    module = {
+        "syncnet": lambda: SyncNetModule(net=small_expert),
+        "generator": lambda: GeneratorModule(net=small_generator, expert=small_expert, sync_start_step=1),
+        "finetune": lambda: FinetuneModule(net=small_generator),
+        "quality": lambda: QualityModule(net=small_generator, discriminator=PatchDiscriminator(widths=(4, 8))),
+    }[kind]()
+    trainer = fit(module, Data(numbered_clips()))
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    torch.load(tmp_path / "a.ckpt", weights_only=True)
+    again = type(module).load_from_checkpoint(tmp_path / "a.ckpt")
+    assert not changed(again.net, module.net.state_dict())
+    loaded = load_network(tmp_path / "a.ckpt", "expert" if kind == "syncnet" else "generator")
+    assert not changed(loaded, module.net.state_dict())
+    if kind == "generator":
+        assert int(again.sync_ramp.step) == 3
+
+
+def test_the_speech_encoder_can_start_from_the_experts(small_expert, small_generator):
+    GeneratorModule(net=small_generator, expert=small_expert)
+    assert not changed(small_generator.speech_encoder, small_expert.speech_encoder.state_dict())
+
+
+def test_negatives_are_of_the_same_clip_and_apart():
+    weights = negative_weights(torch.tensor([0, 0, 0, 1]), torch.tensor([10, 14, 15, 10]), foreign_weight=0.25)
+    assert weights.tolist() == [[0, 0, 1, 0.25], [0, 0, 0, 0.25], [1, 0, 0, 0.25], [0.25, 0.25, 0.25, 0]]
+
+
+def test_the_ramp_waits_climbs_and_stays():
+    ramp, values = Ramp(top=0.5, start=2, length=2), []
+    for _ in range(6):
+        values.append(ramp.value())
+        ramp.advance()
+    assert values == [0, 0.25 * 0, 0.25, 0.5, 0.5, 0.5]
+    twin = Ramp(top=0.5, start=2, length=2)
+    twin.load_state_dict(ramp.state_dict())
+    assert twin.value() == 0.5
+
+
+def test_the_learning_rate_warms_up_and_comes_down():
+    factor = warmup_cosine(10, 100)
+    assert factor(0) == pytest.approx(0.1)
+    assert factor(9) > 0.95
+    assert factor(100) == pytest.approx(0.02)
+    assert warmup_cosine(10, float("inf"))(10_000) == 1

@@ -1,0 +1,77 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from anchor.losses import (
+    edge_loss,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+    info_nce,
+    motion_loss,
+    pair_loss,
+    sync_loss,
+    weighted_l1,
+)
+
+
+def unit(n=512, d=64, seed=0):
+    return F.normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(seed)).abs(), dim=1)
+
+
+def test_identical_pairs_in_sync_cost_nothing_and_are_finite():
+    face = unit(20_000)  # rounding takes thousands of these cosines above 1
+    assert (F.cosine_similarity(face, face) > 1).any()
+    loss = pair_loss(face, face, torch.ones(len(face)))
+    assert torch.isfinite(loss)
+    assert abs(float(loss)) < 1e-6
+    assert abs(float(sync_loss(face, face))) < 1e-6
+
+
+@pytest.mark.parametrize("in_sync", [0.0, 1.0])
+def test_the_clamp_keeps_the_gradient_alive_and_finite(in_sync):
+    face = unit(8).requires_grad_()
+    speech = -face.detach() + 0.1 if in_sync else face.detach().roll(1, 1) * 0.1 + face.detach()
+    pair_loss(face, speech, torch.full((8,), in_sync)).backward()
+    assert torch.isfinite(face.grad).all()
+    assert face.grad.abs().sum() > 0
+
+
+def test_a_wrong_pair_costs_a_lot_but_not_infinity():
+    face = unit(4)
+    assert 6.9 < float(pair_loss(face, face, torch.zeros(4))) < 7.0
+
+
+def test_losses_compute_in_float32_inside_autocast():
+    face = unit(64).to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert pair_loss(face, face, torch.ones(64)).dtype == torch.float32
+        assert info_nce(face, face, torch.ones(64, 64), torch.tensor(10.0)).dtype == torch.float32
+
+
+def test_info_nce_ignores_answers_of_weight_zero():
+    face, speech = unit(6, seed=1), unit(6, seed=2)
+    alone = info_nce(face, speech, torch.zeros(6, 6), torch.tensor(10.0))
+    assert abs(float(alone)) < 1e-4  # nothing to confuse it with
+    weight = torch.zeros(6, 6)
+    weight[:3, :3] = weight[3:, 3:] = 1
+    halves = [info_nce(face[s], speech[s], torch.ones(3, 3), torch.tensor(10.0)) for s in (slice(3), slice(3, 6))]
+    assert torch.allclose(info_nce(face, speech, weight, torch.tensor(10.0)), sum(halves) / 2, atol=1e-5)
+
+
+def test_equal_pictures_cost_nothing():
+    x = torch.rand(2, 5, 3, 8, 16)
+    weight = torch.ones(8, 16)
+    assert weighted_l1(x, x, weight) == edge_loss(x, x) == motion_loss(x, x, weight) == 0
+
+
+def test_motion_loss_sees_trembling_and_not_colour():
+    real, weight = torch.rand(2, 1, 3, 8, 16).expand(2, 5, 3, 8, 16), torch.ones(8, 16)
+    trembling = real + 0.1 * torch.tensor([1, -1, 1, -1, 1.0])[None, :, None, None, None]
+    assert motion_loss(real + 0.1, real, weight) < 1e-6
+    assert abs(float(motion_loss(trembling, real, weight)) - 0.2) < 1e-6
+    assert weighted_l1(real + 0.1, real, weight) > 0.09
+
+
+def test_hinges_rest_when_the_scores_are_clear():
+    assert hinge_discriminator_loss(torch.full((4,), 2.0), torch.full((4,), -2.0)) == 0
+    assert hinge_generator_loss(torch.full((4,), 3.0)) == -3

@@ -36,6 +36,7 @@ class ClipEntry:
     split: str  # "train" or "val"
     num_frames: int  # at 25 fps
     location: Any = field(default=None, compare=False, repr=False)  # the source's own
+    repeat: int = 1  # how often an epoch of training shows it
 
 
 class ClipSource(Protocol):

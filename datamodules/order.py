@@ -1,6 +1,6 @@
 """In which order windows are seen: a pure function of (seed, epoch), the same whatever the number of ranks.
 
-An epoch shows every window of every training clip exactly once. Windows come in groups of one clip whose members lie
+An epoch shows every window of every training clip exactly once, or ``repeat`` times where a clip asks for it. Windows come in groups of one clip whose members lie
 at least five frames apart, so that the speech of any of them is a fair wrong answer for the others.
 """
 
@@ -25,6 +25,7 @@ class WindowKey(NamedTuple):
     clip: int  # number in the split
     frame: int  # centre frame
     epoch: int
+    turn: int = 0  # which of the epoch's showings, for clips that are repeated
 
 
 class TrainOrder(Sampler[list[WindowKey]]):
@@ -86,9 +87,9 @@ class TrainOrder(Sampler[list[WindowKey]]):
             mine = order[start : start + self.groups_per_batch][self.rank :: self.world_size]
             keys = []
             for i in mine:
-                clip, residue, part, parts = self.groups[i]
-                frames = np.random.default_rng([self.seed, self.epoch, clip, residue[0]]).permutation(residue)
-                keys += [WindowKey(clip, int(frame), self.epoch) for frame in frames[part::parts]]
+                clip, turn, residue, part, parts = self.groups[i]
+                frames = np.random.default_rng([self.seed, self.epoch, clip, turn, residue[0]]).permutation(residue)
+                keys += [WindowKey(clip, int(frame), self.epoch, turn) for frame in frames[part::parts]]
             yield keys
 
 
@@ -124,12 +125,12 @@ def _centres(clip: ClipEntry) -> np.ndarray:
     return np.arange(WINDOW_RADIUS, clip.num_frames - WINDOW_RADIUS)
 
 
-def _groups(number: int, clip: ClipEntry, size: int) -> list[tuple[int, np.ndarray, int, int]]:
-    """``(clip, centres five apart, part, parts)``: the clip's windows in groups of about ``size``."""
+def _groups(number: int, clip: ClipEntry, size: int) -> list[tuple[int, int, np.ndarray, int, int]]:
+    """``(clip, turn, centres five apart, part, parts)``: the clip's windows in groups of about ``size``."""
     groups = []
     for residue in range(WINDOW_FRAMES):
         centres = _centres(clip)[residue::WINDOW_FRAMES]
         if len(centres):
             parts = max(1, round(len(centres) / size))
-            groups += [(number, centres, part, parts) for part in range(parts)]
+            groups += [(number, turn, centres, part, parts) for turn in range(clip.repeat) for part in range(parts)]
     return groups

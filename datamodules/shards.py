@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from anchor.batch import ClipEntry, ClipSource
+from anchor.errors import ConfigError
 from anchor.shards import ShardSet
 from datamodules.base import WindowDataModule
 
@@ -19,30 +21,36 @@ class ShardDataModule(WindowDataModule):
 
     Args:
         path: folder of a shard set, or a list of folders that are read as one.
+        repeat: how often an epoch shows the clips of each folder; once where nothing is given. It lets a minute of one
+            person stand beside an hour of others.
         **options: as in :class:`WindowDataModule`.
     """
 
-    def __init__(self, *, path: str | Sequence[str], **options: Any) -> None:
+    def __init__(self, *, path: str | Sequence[str], repeat: Sequence[int] = (), **options: Any) -> None:
         super().__init__(**options)
         self.paths = [path] if isinstance(path, str) else list(path)
+        self.repeats = list(repeat) or [1] * len(self.paths)
+        if len(self.repeats) != len(self.paths):
+            raise ConfigError(
+                f"datamodule.repeat={self.repeats} has {len(self.repeats)} numbers for {len(self.paths)} folders of "
+                "datamodule.path. Give one for each."
+            )
 
     def open_source(self) -> ClipSource:
         """The shard sets, their manifests checked."""
-        sets = [ShardSet(path) for path in self.paths]
-        return sets[0] if len(sets) == 1 else _Joined(sets)
+        return _Joined([ShardSet(path) for path in self.paths], self.repeats)
 
 
 class _Joined:
     """Several clip sources as one."""
 
-    def __init__(self, sources: Sequence[ClipSource]) -> None:
-        self.clips: list[ClipEntry] = []
+    def __init__(self, sources: Sequence[ClipSource], repeats: Sequence[int]) -> None:
         self.sources = sources
-        for number, source in enumerate(sources):
-            for clip in source.clips:
-                self.clips.append(
-                    ClipEntry(f"{number}/{clip.key}", f"{number}/{clip.speaker}", clip.split, clip.num_frames, (number, clip))
-                )
+        self.clips = [
+            replace(clip, key=f"{number}/{clip.key}", location=(number, clip), repeat=repeat)
+            for number, (source, repeat) in enumerate(zip(sources, repeats, strict=True))
+            for clip in source.clips
+        ]
 
     def read_frames(self, clip: ClipEntry, frames: Sequence[int]) -> np.ndarray:
         return self.sources[clip.location[0]].read_frames(clip.location[1], frames)

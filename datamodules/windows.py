@@ -61,7 +61,7 @@ class WindowDataset(Dataset[LipBatch]):
 
     def _window(self, key: WindowKey) -> dict[str, np.ndarray]:
         clip = self.clips[key.clip]
-        rng = np.random.default_rng([self.seed, key.epoch, zlib.crc32(clip.key.encode()), key.frame])
+        rng = np.random.default_rng([self.seed, key.epoch, key.turn, zlib.crc32(clip.key.encode()), key.frame])
         span = range(key.frame - WINDOW_RADIUS, key.frame + WINDOW_RADIUS + 1)
         pictures_NCHW = self._read_pictures(key.clip, [*span, draw_reference(rng, clip.num_frames, key.frame)])
         wrong = [draw_negative(rng, self.clips, key.clip, key.frame, self.mix) for _ in range(self.negatives_per_window)]

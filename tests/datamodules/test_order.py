@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -21,6 +22,16 @@ def test_an_epoch_shows_every_window_once(per_clip):
     batches = keys(order)
     assert Counter(key for batch in batches for key in batch) == Counter(WINDOWS)
     assert len(batches) == len(order)
+
+
+def test_a_clip_may_be_shown_several_times_each_with_chances_of_its_own():
+    clips = [CLIPS[0], replace(CLIPS[1], repeat=3)]
+    order = TrainOrder(clips, batch_size=6, windows_per_clip=3, seed=1)
+    shown = Counter(key for batch in order for key in batch)
+    assert set(shown.values()) == {1}  # turns differ
+    frames = Counter((key.clip, key.frame) for key in shown)
+    assert {count for (clip, _), count in frames.items() if clip == 1} == {3}
+    assert {count for (clip, _), count in frames.items() if clip == 0} == {1}
 
 
 def test_windows_of_one_clip_in_a_group_do_not_overlap():

@@ -1,0 +1,244 @@
+"""How well a generator draws: with its own speech beside the real mouth, and with the speech of someone else.
+
+Shape suffixes: T frames, S side of the crops in pixels, C colour (RGB), H W pixels.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from anchor.evaluation.clips import ClipShelf, EvaluationClip, Pair
+from anchor.evaluation.opening import read_openings
+from anchor.evaluation.sync import clip_offset, embed_clip
+from anchor.inference import ReferenceKind, back_and_forth, choose_references, draw_frames
+from anchor.metrics import correlation, jitter_ratio, psnr, ssim
+from anchor.models import SyncNet
+from anchor.ops.images import lower_half, mouth_weights, to_signed
+from anchor.timing import mel_window
+
+__all__ = ["PairResult", "Strip", "measure_speed", "score_pair", "sum_up"]
+
+SMOOTH_FRAMES = 5  # motion and loudness are compared at the pace of syllables, 0.2 s
+STRIP_FRAMES = 10
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Rows of pictures of the same moments, for the report."""
+
+    title: str
+    frames: list[int]  # of the speech
+    rows: list[tuple[str, list[np.ndarray]]]  # label, uint8 RGB pictures
+
+
+@dataclass
+class PairResult:
+    """One face drawn twice: with its own speech and with another's."""
+
+    pair: Pair
+    scores: dict[str, float] = field(default_factory=dict)
+    strip: Strip | None = None
+
+
+def score_pair(
+    generator: nn.Module,
+    shelf: ClipShelf,
+    pair: Pair,
+    *,
+    reference: ReferenceKind,
+    expert: SyncNet | None = None,
+    reader: nn.Module | None = None,
+    batch_size: int = 16,
+    with_strip: bool = False,
+) -> PairResult:
+    """Draw and measure one pair; real pictures go through the same code, under names that begin with ``real/``."""
+    face, speech = shelf.read(pair.face), shelf.read(pair.speech)
+    references_T = choose_references(reference, np.zeros(len(face), int))
+    own_TSSC = draw_frames(
+        generator, face.faces_TSSC, face.faces_TSSC[references_T], face.mel_SM, range(len(face)), batch_size
+    )
+    spoken = np.arange(pair.shift, len(speech))  # frames of the speech
+    order = back_and_forth(len(spoken), len(face))
+    dub_TSSC = draw_frames(
+        generator, face.faces_TSSC[order], face.faces_TSSC[references_T[order]], speech.mel_SM, list(spoken), batch_size
+    )
+    result = PairResult(pair)
+    scores = result.scores
+    scores |= {f"self/{name}": value for name, value in _likeness(own_TSSC, face.faces_TSSC).items()}
+    copied = _likeness(face.faces_TSSC[references_T], face.faces_TSSC)
+    scores |= {f"copy/{name}": value for name, value in copied.items() if name.startswith(("mouth", "lower"))}
+    _score_motion(scores, dub_TSSC, face, speech, order, spoken)
+    if reader is not None:
+        _score_opening(scores, reader, own_TSSC, dub_TSSC, face, speech, order, spoken)
+    if expert is not None:
+        _score_sync(scores, expert, dub_TSSC, speech, pair.shift)
+    if with_strip:
+        result.strip = _strip(pair, face, speech, own_TSSC, dub_TSSC, order, spoken)
+    return result
+
+
+def sum_up(results: list[PairResult]) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Means over pairs (and the 10th percentile where a bad clip must not hide), and a row for every pair."""
+    names = list(dict.fromkeys(name for result in results for name in result.scores))
+    scores: dict[str, float] = {}
+    for name in names:
+        values = np.array([result.scores[name] for result in results if name in result.scores])
+        if name.endswith("/offset"):
+            scores[f"{name}_within_one"] = float(np.mean(np.abs(values) <= 1))
+            continue
+        scores[name] = float(values.mean())
+        if name in ("dub/opening_r", "real/opening_r", "self/opening_r"):
+            scores[f"{name}_p10"] = float(np.percentile(values, 10))
+    rows = [
+        {"face": result.pair.face.key, "speech": result.pair.speech.key, "kind": result.pair.kind, **result.scores}
+        for result in results
+    ]
+    return scores, rows
+
+
+def measure_speed(generator: nn.Module, image_size: int, batch_size: int, repeats: int = 5) -> dict[str, float]:
+    """Frames per second in batches, and milliseconds for one frame alone (median), bytes in to bytes out."""
+    rng = np.random.default_rng(0)
+    crops = rng.integers(0, 256, (batch_size, image_size, image_size, 3), np.uint8)
+    mel_SM = rng.uniform(-4, 4, (4 * batch_size + 16, 80)).astype(np.float32)
+
+    def seconds(count: int) -> float:
+        times = []
+        for _ in range(repeats + 1):
+            started = time.perf_counter()
+            draw_frames(generator, crops[:count], crops[:count], mel_SM, range(count), batch_size)
+            times.append(time.perf_counter() - started)
+        return float(np.median(times[1:]))  # the first one warms up
+
+    return {"speed/frames_per_second": batch_size / seconds(batch_size), "speed/one_frame_ms": 1000 * seconds(1)}
+
+
+def mouth_box(face_CHW: Tensor) -> Tensor:
+    """The box around the mouth (..., C, h, w) that the training losses weigh most."""
+    weights_hW = mouth_weights(face_CHW.shape[-1], 2.0)
+    heavy = weights_hW == weights_hW.max()
+    rows, columns = heavy.any(1).nonzero().flatten(), heavy.any(0).nonzero().flatten()
+    return lower_half(face_CHW)[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def motion_energy(faces_TSSC: np.ndarray) -> np.ndarray:
+    """How much the mouth's box changes from the frame before, in grey levels, smoothed over 0.2 s: (T,)."""
+    box_TCHW = mouth_box(torch.from_numpy(faces_TSSC).permute(0, 3, 1, 2)).float()
+    change_T = box_TCHW.diff(dim=0).abs().flatten(1).mean(1).numpy()
+    return _smoothed(np.concatenate([change_T[:1], change_T]))
+
+
+def loudness(mel_SM: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """The mean log-mel while each frame is shown, smoothed over 0.2 s: (T,)."""
+    return _smoothed(np.array([mel_window(mel_SM, int(frame))[:, 6:10].mean() for frame in frames]))
+
+
+def _likeness(drawn_TSSC: np.ndarray, real_TSSC: np.ndarray) -> dict[str, float]:
+    drawn_TCHW, real_TCHW = _signed(drawn_TSSC), _signed(real_TSSC)
+    drawn_mouth, real_mouth = mouth_box(drawn_TCHW), mouth_box(real_TCHW)
+    drawn_half, real_half = lower_half(drawn_TCHW), lower_half(real_TCHW)
+    scores = {
+        "mouth_psnr": float(psnr(drawn_mouth, real_mouth).mean()),
+        "mouth_ssim": float(ssim(drawn_mouth, real_mouth).mean()),
+        "lower_psnr": float(psnr(drawn_half, real_half).mean()),
+        "lower_ssim": float(ssim(drawn_half, real_half).mean()),
+        "lower_l1": float((drawn_half - real_half).abs().mean()),
+        "jitter_ratio": float(jitter_ratio(drawn_mouth[None], real_mouth[None])),
+        "sharpness_ratio": float(_sharpness(drawn_mouth) / max(_sharpness(real_mouth), 1e-9)),
+    }
+    if min(real_mouth.shape[-2:]) < 11:  # SSIM's window does not fit
+        scores.pop("mouth_ssim")
+    return scores
+
+
+def _score_motion(
+    scores: dict[str, float],
+    dub_TSSC: np.ndarray,
+    face: EvaluationClip,
+    speech: EvaluationClip,
+    order: np.ndarray,
+    spoken: np.ndarray,
+) -> None:
+    own_loudness_T = loudness(face.mel_SM, np.arange(len(face)))
+    dub_motion_T = motion_energy(dub_TSSC)
+    scores["dub/motion_r"] = _r(dub_motion_T, loudness(speech.mel_SM, spoken))
+    scores["dub/motion_r_control"] = _r(dub_motion_T, own_loudness_T[order])
+    scores["real/motion_r"] = _r(motion_energy(face.faces_TSSC), own_loudness_T)
+
+
+def _score_opening(
+    scores: dict[str, float],
+    reader: nn.Module,
+    own_TSSC: np.ndarray,
+    dub_TSSC: np.ndarray,
+    face: EvaluationClip,
+    speech: EvaluationClip,
+    order: np.ndarray,
+    spoken: np.ndarray,
+) -> None:
+    if face.opening_T is not None:
+        scores["real/opening_r"] = _r(read_openings(reader, face.faces_TSSC), face.opening_T)
+        scores["self/opening_r"] = _r(read_openings(reader, own_TSSC), face.opening_T)
+    read_T = read_openings(reader, dub_TSSC)
+    if speech.opening_T is not None:
+        scores["dub/opening_r"] = _r(read_T, speech.opening_T[spoken])
+    if face.opening_T is not None:
+        scores["dub/opening_r_control"] = _r(read_T, face.opening_T[order])
+
+
+def _score_sync(
+    scores: dict[str, float], expert: SyncNet, dub_TSSC: np.ndarray, speech: EvaluationClip, shift: int
+) -> None:
+    for name, faces_TSSC, first in (("dub", dub_TSSC, shift), ("real", speech.faces_TSSC, 0)):
+        face_TD, speech_TD = embed_clip(expert, faces_TSSC, speech.mel_SM, first)
+        scores[f"{name}/cosine"] = float((face_TD * speech_TD).sum(1).mean())
+        offset = clip_offset(face_TD, speech_TD)
+        if offset is not None:
+            scores[f"{name}/offset"] = float(offset)
+
+
+def _strip(
+    pair: Pair,
+    face: EvaluationClip,
+    speech: EvaluationClip,
+    own_TSSC: np.ndarray,
+    dub_TSSC: np.ndarray,
+    order: np.ndarray,
+    spoken: np.ndarray,
+) -> Strip:
+    length = min(len(dub_TSSC), len(face))
+    at = np.unique(np.linspace(0.06 * length, 0.94 * length - 1, STRIP_FRAMES).astype(int))
+    rows = [
+        ("real, own speech", face.faces_TSSC[order[at]]),
+        ("drawn, own speech", own_TSSC[order[at]]),
+        ("drawn, other speech", dub_TSSC[at]),
+        ("real speaker of that speech", speech.faces_TSSC[spoken[at]]),
+    ]
+    title = f"{pair.face.key} speaks {pair.speech.key} ({pair.kind})"
+    return Strip(title, [int(frame) for frame in spoken[at]], [(label, list(pictures)) for label, pictures in rows])
+
+
+def _signed(faces_TSSC: np.ndarray) -> Tensor:
+    return to_signed(torch.from_numpy(np.ascontiguousarray(faces_TSSC)).permute(0, 3, 1, 2))
+
+
+def _sharpness(pictures_TCHW: Tensor) -> float:
+    """Variance of the Laplacian of the grey pictures, a mean over them."""
+    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
+    edges = torch.nn.functional.conv2d(pictures_TCHW.mean(1, keepdim=True), kernel)
+    return float(edges.flatten(1).var(1).mean())
+
+
+def _smoothed(values_T: np.ndarray) -> np.ndarray:
+    padded = np.pad(values_T, SMOOTH_FRAMES // 2, mode="edge")
+    return np.convolve(padded, np.full(SMOOTH_FRAMES, 1 / SMOOTH_FRAMES), mode="valid")
+
+
+def _r(left_T: np.ndarray, right_T: np.ndarray) -> float:
+    return float(correlation(torch.from_numpy(left_T), torch.from_numpy(right_T)))

@@ -1,0 +1,46 @@
+"""Which picture of the face is shown when, and which one tells the generator how this person looks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+__all__ = ["REFERENCE_KINDS", "ReferenceKind", "back_and_forth", "choose_references"]
+
+ReferenceKind = Literal["shifted", "fixed", "same"]
+REFERENCE_KINDS: tuple[ReferenceKind, ...] = ("shifted", "fixed", "same")
+
+
+def back_and_forth(num_out: int, num_source: int) -> np.ndarray:
+    """int64 (num_out,): source frames 0 1 .. n-1 n-2 .. 1 0 1 ..: a short video lasts as long as needed, with no jump.
+
+    The frames at the turns are shown once, so the motion neither stops nor leaps there.
+    """
+    assert num_source > 0, "a face has at least one frame"
+    place = np.arange(num_out) % max(1, 2 * (num_source - 1))
+    return np.where(place < num_source, place, 2 * (num_source - 1) - place)
+
+
+def choose_references(kind: ReferenceKind, ids_T: np.ndarray) -> np.ndarray:
+    """int64 (T,): for every source frame the frame that serves as its reference; -1 where there is no face.
+
+    ``ids_T`` says whose face a frame holds, -1 for none: a reference is always the same face in the same shot.
+
+    * ``shifted``: half a stretch away, as in training, where it is any other frame of the clip. It walks to and fro as
+      the video does, so it never leaps; where it meets the frame itself, it is ``same`` for a moment (no continuous
+      road avoids that: Brouwer).
+    * ``fixed``: the middle frame of the face's stretch. Nothing of the original speech moves in it.
+    * ``same``: the frame itself. Skin and pose fit best, and the old mouth is in sight.
+    """
+    references_T = np.full(len(ids_T), -1, np.int64)
+    for face in np.unique(ids_T[ids_T >= 0]):
+        frames = np.flatnonzero(ids_T == face)
+        if kind == "same":
+            references_T[frames] = frames
+        elif kind == "fixed":
+            references_T[frames] = frames[len(frames) // 2]
+        else:
+            half = len(frames) // 2
+            references_T[frames] = frames[back_and_forth(half + len(frames), len(frames))[half:]]
+    return references_T

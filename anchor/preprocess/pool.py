@@ -1,0 +1,111 @@
+"""Run one function over many clips in several processes, and survive whatever a clip does to its process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TextIO, TypeVar
+
+__all__ = ["Progress", "num_workers", "run_all"]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def num_workers(wanted: int, num_tasks: int) -> int:
+    """``wanted`` processes, 0 for one per core that this process may use; never more than tasks."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(wanted or cores, num_tasks))
+
+
+def run_all(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, on_crash: Callable[[Task], Result]
+) -> Iterator[tuple[int, Result]]:
+    """``(i, function(tasks[i]))`` as they finish; ``on_crash`` makes the result of a task that killed its process.
+
+    One worker means this process. When a process dies the pool is lost with it: every unfinished task then runs in
+    a process of its own, so that only the guilty one fails.
+    """
+    if workers == 1:
+        for i, task in enumerate(tasks):
+            yield i, function(task)
+        return
+    left = dict(enumerate(tasks))
+    try:
+        for i, result in _run_pool(function, left, workers):
+            del left[i]
+            yield i, result
+    except BrokenProcessPool:
+        for i, task in list(left.items()):
+            try:
+                yield from _run_pool(function, {i: task}, 1)
+            except BrokenProcessPool:
+                yield i, on_crash(task)
+
+
+def _run_pool(function: Callable[[Task], Result], tasks: dict[int, Task], workers: int) -> Iterator[tuple[int, Result]]:
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        waiting: dict[Future[Result], int] = {pool.submit(function, task): i for i, task in tasks.items()}
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            broken: BrokenProcessPool | None = None
+            for future in done:
+                i = waiting.pop(future)
+                try:
+                    result = future.result()
+                except BrokenProcessPool as error:
+                    broken = error
+                    continue
+                yield i, result
+            if broken is not None:
+                raise broken
+        pool.shutdown()
+    except BaseException:  # Ctrl-C included: the workers ignore it and are ended here
+        for process in list(getattr(pool, "_processes", None) or {}):
+            os.kill(process, signal.SIGTERM)
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def _start_worker() -> None:
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+class Progress:
+    """One line that says how far, how fast and how long still; on a terminal it rewrites itself."""
+
+    def __init__(self, total: int, stream: TextIO | None = None, every_s: float = 5.0) -> None:
+        self._total, self._stream, self._every_s = total, stream or sys.stderr, every_s
+        self._start = self._shown = time.monotonic()
+        self._is_terminal = self._stream.isatty()
+
+    def show(self, done: int, frames: int) -> None:
+        """``done`` clips with ``frames`` frames are finished."""
+        now = time.monotonic()
+        if done < self._total and now - self._shown < (0.2 if self._is_terminal else self._every_s):
+            return
+        self._shown, spent = now, max(now - self._start, 1e-6)
+        left = spent / done * (self._total - done)
+        line = f"preprocess: {done}/{self._total} clips, {frames / spent:.0f} frames/s, {_duration(left)} left"
+        self._stream.write(f"\r{line:<70}" if self._is_terminal else f"{line}\n")
+        if self._is_terminal and done == self._total:
+            self._stream.write("\n")
+        self._stream.flush()
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,150 @@
+import struct
+
+import numpy as np
+import pytest
+
+from anchor.errors import MediaError
+from anchor.media import FrameReader, probe, read_audio, read_image, read_video_25fps, write_video
+
+
+def test_a_video_at_25_fps_is_read_frame_by_frame(tmp_path, numbers, noise):
+    draw, read = numbers
+    write_video(tmp_path / "v.mp4", (draw(i) for i in range(50)), audio=noise)
+    reader = read_video_25fps(tmp_path / "v.mp4")
+    assert [(i, read(frame)) for i, frame in reader] == [(i, i) for i in range(50)]
+    assert reader.backend == "decord"
+
+
+@pytest.mark.parametrize("backend", ["decord", "pyav"])
+@pytest.mark.parametrize("fps", [30, 24, 50, 12.5])
+def test_other_rates_show_what_a_viewer_sees(tmp_path, numbers, noise, fps, backend):
+    draw, read = numbers
+    write_video(tmp_path / "v.mp4", (draw(i) for i in range(int(2 * fps))), fps=fps, audio=noise)
+    seen = [(i, read(frame)) for i, frame in FrameReader(tmp_path / "v.mp4", backend=backend)]
+    assert len(seen) in (49, 50)
+    assert seen == [(i, int((i + 0.5) / 25 * fps + 1e-6)) for i in range(len(seen))]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("backend", ["decord", "pyav"])
+def test_a_late_picture_stays_late(tmp_path, numbers, noise, delay, backend, suffix):
+    draw, read = numbers
+    write_video(tmp_path / "v.mp4", (draw(i) for i in range(50)), audio=noise)
+    delay(tmp_path / "v.mp4", tmp_path / f"late{suffix}", 0.4)
+    assert probe(tmp_path / f"late{suffix}").offset_s == pytest.approx(0.4, abs=0.005)
+    seen = [(i, read(frame)) for i, frame in FrameReader(tmp_path / f"late{suffix}", backend=backend)]
+    assert seen[:40] == [(i + 10, i) for i in range(40)]
+
+
+def test_an_early_picture_loses_what_has_no_sound(tmp_path, numbers, noise, delay):
+    draw, read = numbers
+    write_video(tmp_path / "v.mp4", (draw(i) for i in range(50)), audio=noise)
+    delay(tmp_path / "v.mp4", tmp_path / "early.mkv", -0.2)
+    info = probe(tmp_path / "early.mkv")
+    seen = [(i, read(frame)) for i, frame in read_video_25fps(tmp_path / "early.mkv")]
+    assert info.offset_s == pytest.approx(-0.2, abs=0.005)
+    assert seen[:10] == [(i, i + 5) for i in range(10)]
+
+
+@pytest.mark.parametrize("backend", ["decord", "pyav"])
+def test_rotation_is_honoured(tmp_path, backend):
+    picture = np.zeros((64, 96, 3), np.uint8)
+    picture[:32, :48] = 255  # top left
+    write_video(tmp_path / "v.mp4", [picture] * 5)
+    data = bytearray((tmp_path / "v.mp4").read_bytes())
+    matrix = data.find(b"tkhd") + 8 + 20 + 16
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 64 << 16, 0, 1 << 30)  # clockwise
+    (tmp_path / "turned.mp4").write_bytes(data)
+    info = probe(tmp_path / "turned.mp4")
+    assert (info.width, info.height, info.rotation) == (64, 96, -90)
+    _, frame = next(iter(FrameReader(tmp_path / "turned.mp4", backend=backend)))
+    assert frame.shape == (96, 64, 3)
+    assert frame[20, 50].min() > 240  # now top right
+    assert frame[20, 10].max() < 15
+
+
+def test_a_damaged_end_is_read_by_pyav_as_far_as_it_goes(tmp_path, numbers, noise):
+    draw, read = numbers
+    rng = np.random.default_rng(0)
+    pictures = [draw(i) | rng.integers(0, 40, (96, 128, 3), np.uint8) for i in range(100)]
+    write_video(tmp_path / "v.mp4", pictures, audio=noise)
+    data = (tmp_path / "v.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 3 // 4])
+    reader = read_video_25fps(tmp_path / "cut.mp4")
+    seen = [(i, read(frame)) for i, frame in reader]
+    assert reader.backend == "pyav"
+    assert reader.reason
+    assert 30 < len(seen) < 100
+    assert seen[:30] == [(i, i) for i in range(30)]
+
+
+@pytest.mark.parametrize("read", [probe, read_audio, read_video_25fps])
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [("none.mp4", None, "does not exist"), ("zero.mp4", b"", "zero bytes"), ("text.mp4", b"hello" * 99, "no video or sound")],
+)
+def test_says_why_a_file_cannot_be_read(tmp_path, name, data, words, read):
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(MediaError, match=words) as caught:
+        read(tmp_path / name)
+    assert name in str(caught.value)
+
+
+def test_says_what_is_missing(tmp_path, noise):
+    write_video(tmp_path / "mute.mp4", [np.zeros((32, 32, 3), np.uint8)] * 5)
+    with pytest.raises(MediaError, match="no audio track"):
+        read_audio(tmp_path / "mute.mp4")
+    assert not probe(tmp_path / "mute.mp4").has_audio
+    with pytest.raises(MediaError, match="is a folder"):
+        probe(tmp_path)
+
+
+def test_sound_is_mono_at_16_khz_whatever_it_was(tmp_path):
+    import av
+
+    rate, seconds = 44_100, 1.5
+    times = np.arange(int(rate * seconds)) / rate
+    stereo = np.stack([0.4 * np.sin(2 * np.pi * 440 * times), 0.2 * np.sin(2 * np.pi * 440 * times)])
+    with av.open(str(tmp_path / "s.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=rate, layout="stereo")
+        interleaved = np.round(stereo.T.reshape(1, -1) * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(interleaved, format="s16", layout="stereo")
+        frame.sample_rate = rate
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    samples = read_audio(tmp_path / "s.wav")
+    assert samples.dtype == np.float32
+    assert abs(len(samples) - 16_000 * seconds) <= 1
+    expected = np.sin(2 * np.pi * 440 * np.arange(len(samples)) / 16_000)
+    scale = float(samples[800:-800] @ expected[800:-800] / (expected[800:-800] @ expected[800:-800]))
+    assert 0.25 < scale < 0.45  # the channels are mixed
+    np.testing.assert_allclose(samples[800:-800], scale * expected[800:-800], atol=0.01)
+
+
+def test_pictures_are_rgb(tmp_path):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "red.png"), np.full((8, 8, 3), (0, 0, 200), np.uint8))
+    assert read_image(tmp_path / "red.png")[0, 0].tolist() == [200, 0, 0]
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    with pytest.raises(MediaError, match="no picture"):
+        read_image(tmp_path / "no.png")
+
+
+def test_x01_starts_late_and_p02_is_uneven(data_dir):
+    clips = data_dir / "data" / "clips"
+    info = probe(clips / "x01_multishot_2997fps.mp4")
+    assert info.offset_s == pytest.approx(0.844, abs=0.002)  # 852 ms, less the 8 ms by which the sound is late
+    first, _ = next(iter(read_video_25fps(clips / "x01_multishot_2997fps.mp4")))
+    assert first == 21
+    reader = read_video_25fps(clips / "p02_man_700px_vfr22.mp4")
+    indexes = [i for i, _ in reader]
+    assert indexes == list(range(1, 153))
+
+
+def test_decord_and_pyav_see_the_same(data_dir):
+    path = data_dir / "data" / "clips" / "g01_360x288_mpeg1.mpg"
+    for (i, one), (j, other) in zip(FrameReader(path, backend="decord"), FrameReader(path, backend="pyav"), strict=True):
+        assert i == j
+        assert np.abs(one[::8, ::8].astype(int) - other[::8, ::8]).mean() < 3

@@ -45,7 +45,7 @@ def parse_arguments(function: Callable[..., Any], arguments: Sequence[str]) -> d
 
 
 def convert(key: str, text: str, kind: Any) -> Any:
-    """``text`` as a value of type ``kind``: bool, int, float, str, Path, Literal, a union of these, or a tuple of one."""
+    """``text`` as a value of ``kind``: bool, int, float, str, Path, Literal, a union of these, or a tuple of one."""
     origin, options = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if type(None) in options and text.lower() in ("null", "none", ""):
@@ -59,7 +59,9 @@ def convert(key: str, text: str, kind: Any) -> Any:
         return convert(key, text, kinds[-1])
     if origin is typing.Literal:
         if text not in options:
-            raise ConfigError(f"{key}={text} is not a choice.{_nearest(text, options)} Choose one of {', '.join(options)}.")
+            raise ConfigError(
+                f"{key}={text} is not a choice.{_nearest(text, options)} Choose one of {', '.join(options)}."
+            )
         return text
     if origin is tuple:
         return tuple(convert(key, part.strip(), options[0]) for part in text.strip("[]()").split(",") if part.strip())

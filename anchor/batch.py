@@ -42,7 +42,10 @@ class ClipEntry:
 class ClipSource(Protocol):
     """Anything that holds clips: a set of shards, or rendered speakers in memory."""
 
-    clips: Sequence[ClipEntry]
+    @property
+    def clips(self) -> Sequence[ClipEntry]:
+        """Every clip of every split."""
+        ...
 
     def read_frames(self, clip: ClipEntry, frames: Sequence[int]) -> np.ndarray:
         """uint8 RGB crops (N, H, W, 3) of the numbered frames."""

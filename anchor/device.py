@@ -37,7 +37,11 @@ def resolve_device(name: str = "auto") -> torch.device:
     if kind == "auto":
         return torch.device("mlu" if has_mlu() else "cuda" if torch.cuda.is_available() else "cpu")
     if kind == "mlu" and not has_mlu():
-        raise DeviceError(f"device={name}: torch_mlu is not installed or sees no card. Use device=cpu, or the vendor's image.")
+        raise DeviceError(
+            f"device={name}: torch_mlu is not installed or sees no card. Use device=cpu, or the vendor's image."
+        )
     if kind == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(f"device={name}: PyTorch {torch.__version__} sees no CUDA card. Use device=cpu or device=auto.")
+        raise DeviceError(
+            f"device={name}: PyTorch {torch.__version__} sees no CUDA card. Use device=cpu or device=auto."
+        )
     return torch.device(name)

@@ -39,7 +39,7 @@ def ssim(output_NCHW: Tensor, real_NCHW: Tensor) -> Tensor:
 
 
 def jitter_ratio(output_BTCHW: Tensor, real_BTCHW: Tensor) -> Tensor:
-    """Mean absolute second difference in time of the output over that of the real pictures: 1 is natural, above trembles.
+    """Mean absolute second difference in time, output over real: 1 is natural, above 1 trembles.
 
     Pictures are averaged over blocks of 4 x 4 pixels first: sensor noise, which no generator draws, is no jitter.
     """

@@ -55,7 +55,11 @@ class WindowDataModule(L.LightningDataModule):
         self.negatives_per_window, self.seed = negatives_per_window, seed
         self.mix = NegativeMix(near=near, far=far, foreign=foreign)
         self.disguise = Disguise(mirror=mirror, warp=warp, noise=noise) if augment else None
-        self.val_batch_size, self.val_windows_per_clip, self.val_negatives = val_batch_size, val_windows_per_clip, val_negatives
+        self.val_batch_size, self.val_windows_per_clip, self.val_negatives = (
+            val_batch_size,
+            val_windows_per_clip,
+            val_negatives,
+        )
         self.num_workers, self.cache_mb = num_workers, cache_mb
         self.source: ClipSource | None = None
 
@@ -69,7 +73,9 @@ class WindowDataModule(L.LightningDataModule):
             self.source = self.open_source()
             for split in ("train", "val"):
                 if not any(clip.split == split for clip in self.source.clips):
-                    raise ConfigError(f"The data hold no {split} clip; `anchor preprocess` splits by speaker or by time.")
+                    raise ConfigError(
+                        f"The data hold no {split} clip; `anchor preprocess` splits by speaker or by time."
+                    )
 
     def train_dataloader(self) -> DataLoader[LipBatch]:
         """Every window once per epoch, in global batches that do not depend on the number of cards."""

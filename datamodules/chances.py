@@ -41,9 +41,8 @@ def draw_negative(
     """
     kind = rng.choice(3, p=np.array([mix.near, mix.far, mix.foreign]) / (mix.near + mix.far + mix.foreign))
     distance = np.abs(np.arange(clips[clip].num_frames) - frame)
-    inside = np.arange(len(distance))
-    inside = (inside >= WINDOW_RADIUS) & (inside < len(distance) - WINDOW_RADIUS)
-    apart = inside & (distance >= WINDOW_FRAMES)
+    centre = np.arange(len(distance))
+    apart = (centre >= WINDOW_RADIUS) & (centre < len(distance) - WINDOW_RADIUS) & (distance >= WINDOW_FRAMES)
     near = np.flatnonzero(apart & (distance <= mix.max_near_frames))
     far = np.flatnonzero(apart & (distance > mix.max_near_frames))
     if kind == 0 and len(near):
@@ -87,7 +86,9 @@ class Disguise:
 def disguise_pictures(rng: np.random.Generator, pictures_NCHW: np.ndarray, disguise: Disguise) -> np.ndarray:
     """uint8 pictures of one window, all changed alike."""
     table = np.arange(256, dtype=np.float32) - 127.5
-    table = table * (1 + disguise.contrast * rng.standard_normal()) + 127.5 * (1 + disguise.brightness * rng.standard_normal())
+    table = table * (1 + disguise.contrast * rng.standard_normal()) + 127.5 * (
+        1 + disguise.brightness * rng.standard_normal()
+    )
     pictures_NCHW = np.clip(np.rint(table), 0, 255).astype(np.uint8)[pictures_NCHW]
     if rng.random() < disguise.mirror:
         pictures_NCHW = pictures_NCHW[..., ::-1]

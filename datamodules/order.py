@@ -1,7 +1,8 @@
 """In which order windows are seen: a pure function of (seed, epoch), the same whatever the number of ranks.
 
-An epoch shows every window of every training clip exactly once, or ``repeat`` times where a clip asks for it. Windows come in groups of one clip whose members lie
-at least five frames apart, so that the speech of any of them is a fair wrong answer for the others.
+An epoch shows every window of every training clip exactly once, or ``repeat`` times where a clip asks for it. Windows
+come in groups of one clip whose members lie at least five frames apart, so that the speech of any of them is a fair
+wrong answer for the others.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class TrainOrder(Sampler[list[WindowKey]]):
     Args:
         clips: the training clips.
         batch_size: windows in a global batch, a multiple of ``windows_per_clip``; a last batch may be smaller.
-        windows_per_clip: windows drawn from one clip into a batch; the number is met as nearly as a clip's length allows.
+        windows_per_clip: windows of one clip in a batch, met as nearly as a clip's length allows.
         rank, world_size: this process and how many there are.
 
     Raises:
@@ -65,7 +66,9 @@ class TrainOrder(Sampler[list[WindowKey]]):
                 f"Use {' or '.join(map(str, near))} cards, or a datamodule.batch_size that is a multiple of "
                 f"{world_size * windows_per_clip}."
             )
-        self.groups = np.array([group for i, clip in enumerate(clips) for group in _groups(i, clip, windows_per_clip)], object)
+        self.groups = np.array(
+            [group for i, clip in enumerate(clips) for group in _groups(i, clip, windows_per_clip)], object
+        )
         if not len(self.groups):
             raise ConfigError(f"No training clip has {WINDOW_FRAMES} frames. Give longer clips to `anchor preprocess`.")
         self.seed, self.rank, self.world_size = seed, rank, world_size
@@ -109,8 +112,8 @@ class ValidationOrder(Sampler[list[WindowKey]]):
         for i, clip in enumerate(clips):
             centres = _centres(clip)
             count = min(windows_per_clip, len(centres))
-            picks = np.linspace(0, len(centres) - 1, 2 * count + 1)[1::2].round().astype(int) if count else []
-            keys += [WindowKey(i, int(centres[pick]), 0) for pick in picks]
+            places = np.linspace(0, len(centres) - 1, 2 * count + 1)[1::2]
+            keys += [WindowKey(i, int(centres[round(place)]), 0) for place in places]
         mine = keys[rank::world_size]
         self.batches = [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
 

@@ -64,14 +64,22 @@ class WindowDataset(Dataset[LipBatch]):
         rng = np.random.default_rng([self.seed, key.epoch, key.turn, zlib.crc32(clip.key.encode()), key.frame])
         span = range(key.frame - WINDOW_RADIUS, key.frame + WINDOW_RADIUS + 1)
         pictures_NCHW = self._read_pictures(key.clip, [*span, draw_reference(rng, clip.num_frames, key.frame)])
-        wrong = [draw_negative(rng, self.clips, key.clip, key.frame, self.mix) for _ in range(self.negatives_per_window)]
+        wrong = [
+            draw_negative(rng, self.clips, key.clip, key.frame, self.mix) for _ in range(self.negatives_per_window)
+        ]
         mel_SM = self._read_mel(key.clip)
         # One disguise for all the speech of a window: the right answer must not be told by its noise.
-        mels_NMS = np.stack([mel_window(mel_SM, frame) for frame in span] + [mel_window(self._read_mel(i), f) for i, f in wrong])
+        mels_NMS = np.stack(
+            [mel_window(mel_SM, frame) for frame in span] + [mel_window(self._read_mel(i), f) for i, f in wrong]
+        )
         if self.disguise is not None:
             pictures_NCHW = disguise_pictures(rng, pictures_NCHW, self.disguise)
             mels_SM = mels_NMS.transpose(0, 2, 1).reshape(-1, mels_NMS.shape[1])
-            mels_NMS = disguise_mel(rng, mels_SM, self.disguise).reshape(len(mels_NMS), -1, mels_NMS.shape[1]).transpose(0, 2, 1)
+            mels_NMS = (
+                disguise_mel(rng, mels_SM, self.disguise)
+                .reshape(len(mels_NMS), -1, mels_NMS.shape[1])
+                .transpose(0, 2, 1)
+            )
         mels_N1MS = np.ascontiguousarray(mels_NMS[:, None])
         return {
             "faces_BTCHW": pictures_NCHW[:-1],
@@ -97,7 +105,9 @@ class WindowDataset(Dataset[LipBatch]):
         size = self.image_size
         if pictures_NHWC.shape[1] != size:
             how = cv2.INTER_AREA if pictures_NHWC.shape[1] > size else cv2.INTER_CUBIC
-            pictures_NHWC = np.stack([cv2.resize(picture, (size, size), interpolation=how) for picture in pictures_NHWC])
+            pictures_NHWC = np.stack(
+                [cv2.resize(picture, (size, size), interpolation=how) for picture in pictures_NHWC]
+            )
         return np.ascontiguousarray(pictures_NHWC.transpose(0, 3, 1, 2))
 
     def _read_mel(self, number: int) -> np.ndarray:

@@ -44,7 +44,7 @@ def resolve_machine(config: Mapping[str, Any]) -> Machine:
     """The machine that ``config`` (name, devices, nodes, precision) asks for, as this host can give it.
 
     Raises:
-        DeviceError: a card that is absent, more cards than there are, or an unknown name. Nothing falls back in silence.
+        DeviceError: a card that is absent, more cards than there are, or an unknown name: no fall in silence.
     """
     import torch
 
@@ -62,7 +62,9 @@ def resolve_machine(config: Mapping[str, Any]) -> Machine:
     if devices < 1 or nodes < 1:
         raise DeviceError(f"accelerator.devices={devices} accelerator.nodes={nodes}: both must be at least 1.")
     if name == "cuda" and devices > cards:
-        raise DeviceError(f"accelerator.devices={devices}: this machine has {cards} CUDA cards. Ask for {cards} or fewer.")
+        raise DeviceError(
+            f"accelerator.devices={devices}: this machine has {cards} CUDA cards. Ask for {cards} or fewer."
+        )
     precision = config["precision"]
     if precision == "auto":
         precision = "bf16-mixed" if name == "cuda" or _cpu_computes_bfloat16() else "32-true"

@@ -38,7 +38,7 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
     module = build_module(config["module"])
     options = dict(config["datamodule"])
     if options.get("image_size") is None:
-        options["image_size"] = module.net.image_size
+        options["image_size"] = module.net.image_size  # type: ignore[union-attr]
     datamodule = _instantiate("datamodule", options)
     trainer = build_trainer(config, machine, by_hand=not module.automatic_optimization)
     return Run(module, datamodule, trainer, find_resume(config))
@@ -94,7 +94,9 @@ def _instantiate(place: str, options: Mapping[str, Any]) -> Any:
     except Exception as error:
         cause = error.__cause__ or error
         if isinstance(cause, ValueError):  # our own sentences pass through Hydra wrapped
-            raise type(cause)(*cause.args) if isinstance(cause, ConfigError) else ConfigError(f"{place}: {cause}") from error
+            raise (
+                type(cause)(*cause.args) if isinstance(cause, ConfigError) else ConfigError(f"{place}: {cause}")
+            ) from error
         if isinstance(cause, TypeError):
             raise ConfigError(f"{place}: {cause}. See `anchor train --cfg job` for the keys.") from error
         raise

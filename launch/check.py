@@ -34,7 +34,12 @@ def check() -> None:
 
     findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")]
     findings += [_package(name) for name in PACKAGES]
-    findings += [_try("cards", _cards), _try("face models", _faces), _try("video encoder", _encoder), _try("speech", _speech)]
+    findings += [
+        _try("cards", _cards),
+        _try("face models", _faces),
+        _try("video encoder", _encoder),
+        _try("speech", _speech),
+    ]
     width = max(len(finding.subject) for finding in findings)
     for finding in findings:
         print(f"{finding.subject:<{width}}  {finding.state:<8}{finding.detail}")
@@ -65,7 +70,9 @@ def _cards() -> Finding:
     device = resolve_device("auto")
     count = torch.cuda.device_count()
     cards = ", ".join(torch.cuda.get_device_name(i) for i in range(count)) or "no MLU, no CUDA card"
-    return Finding("cards", "ok" if device.type != "cpu" else "absent", f"{cards}; device=auto is {device}, {os.cpu_count()} cores")
+    return Finding(
+        "cards", "ok" if device.type != "cpu" else "absent", f"{cards}; device=auto is {device}, {os.cpu_count()} cores"
+    )
 
 
 def _faces() -> Finding:
@@ -81,7 +88,11 @@ def _encoder() -> Finding:
 
     missing = [name for name in ("libx264", "aac", "flac") if name not in av.codecs_available]
     state = "missing" if missing else "ok"
-    return Finding("video encoder", state, f"PyAV {av.__version__}" + (f" lacks {', '.join(missing)}" if missing else " with libx264, aac, flac"))
+    return Finding(
+        "video encoder",
+        state,
+        f"PyAV {av.__version__}" + (f" lacks {', '.join(missing)}" if missing else " with libx264, aac, flac"),
+    )
 
 
 def _speech() -> Finding:

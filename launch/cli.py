@@ -31,7 +31,9 @@ def _run(config: Any) -> float | None:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         path, machine = compose_run(config)
-        print(f"anchor train: {config.stage} on {machine.devices} x {machine.name}, {machine.precision}, in {path.parent}")
+        print(
+            f"anchor train: {config.stage} on {machine.devices} x {machine.name}, {machine.precision}, in {path.parent}"
+        )
         if "expert" in config.module and config.module.expert is None:
             print("anchor train: no expert judges this run; give module.expert=PATH for a sync loss.", file=sys.stderr)
         result = run_job(path, machine)
@@ -64,15 +66,16 @@ def compose_run(config: Any) -> tuple[Path, Any]:
         config.run_dir = HydraConfig.get().runtime.output_dir
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ConfigError(f"{', '.join(f'{key}=' for key in missing)} must be given.")
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
     check_targets(resolved)
     machine = resolve_machine(resolved["accelerator"])
     find_resume(resolved)
     for key in ("base", "expert"):
         path = resolved["module"].get(key)
         if path is not None and not Path(path).is_file():
-            raise ConfigError(f"module.{key}={path}: no such checkpoint. A stage leaves it as RUN_DIR/checkpoints/last.ckpt.")
+            raise ConfigError(
+                f"module.{key}={path}: no such checkpoint. A stage leaves it as RUN_DIR/checkpoints/last.ckpt."
+            )
     path = Path(resolved["run_dir"]) / "config.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(OmegaConf.to_yaml(OmegaConf.create(resolved)), encoding="utf-8")

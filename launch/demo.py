@@ -45,14 +45,18 @@ class Chain:
         """
         self.step += 1
         command = " ".join(words)
-        print(f"\n[{self.step}/{self.num_steps}] {title}  ({self.seconds():.0f} s so far)\n$ anchor {command}", flush=True)
+        print(
+            f"\n[{self.step}/{self.num_steps}] {title}  ({self.seconds():.0f} s so far)\n$ anchor {command}", flush=True
+        )
         if self.done.get(title) == command and leaves.exists():
             print("  done before", flush=True)
             return
         self._forget_from(title)
         status = subprocess.run([sys.executable, "-m", "anchor", *words], check=False).returncode
         if status or not leaves.exists():
-            print(f"\ndemo: stopped at {title!r} (status {status}). The same command goes on from here.", file=sys.stderr)
+            print(
+                f"\ndemo: stopped at {title!r} (status {status}). The same command goes on from here.", file=sys.stderr
+            )
             sys.exit(status or 1)
         self.done[title] = command
         self.record.write_text(json.dumps(self.done, indent=2) + "\n")
@@ -94,8 +98,12 @@ def rendered_person(out: Path, speech: Path) -> None:
     chain = Chain(out, 11)
     people, person = out / "people", out / "person"
     shards, person_shards = out / "shards", out / "person-shards"
-    chain.run("render 120 speakers", people, "synth", f"out={people}", "speakers=120", "clips=2", "size=160", "seconds=4")
-    chain.run("cut their faces", shards / "manifest.json", "preprocess", f"source={people}", f"out={shards}", "image_size=96")
+    chain.run(
+        "render 120 speakers", people, "synth", f"out={people}", "speakers=120", "clips=2", "size=160", "seconds=4"
+    )
+    chain.run(
+        "cut their faces", shards / "manifest.json", "preprocess", f"source={people}", f"out={shards}", "image_size=96"
+    )
     words = ["synth", f"out={person}", "speakers=1", "clips=10", "size=256", "seconds=4", "held_out=true", "seed=7"]
     chain.run("render one more person", person, *words)
     words = ["preprocess", f"source={person}", f"out={person_shards}", "image_size=96"]
@@ -105,12 +113,38 @@ def rendered_person(out: Path, speech: Path) -> None:
     expert = _train(chain, out, "syncnet", "teach the expert", *data, "trainer.max_steps=600")
     judge = f"module.expert={expert}"
     base = _train(chain, out, "generator", "teach the generator", *data, judge, "trainer.max_steps=2400")
-    tuned = _train(chain, out, "finetune", "tune to the person", *person_data, f"module.base={base}", judge, "trainer.max_steps=200")
-    final = _train(chain, out, "quality", "sharpen", *person_data, f"module.base={tuned}", judge, "trainer.max_steps=200")
+    tuned = _train(
+        chain,
+        out,
+        "finetune",
+        "tune to the person",
+        *person_data,
+        f"module.base={base}",
+        judge,
+        "trainer.max_steps=200",
+    )
+    final = _train(
+        chain, out, "quality", "sharpen", *person_data, f"module.base={tuned}", judge, "trainer.max_steps=200"
+    )
     runs = ",".join(str(out / stage) for stage in ("syncnet", "generator", "finetune", "quality"))
-    words = ["evaluate", "stage=generator", f"data={shards}", f"checkpoint={base}", f"expert={expert}", f"runs={runs}", f"out={out}"]
+    words = [
+        "evaluate",
+        "stage=generator",
+        f"data={shards}",
+        f"checkpoint={base}",
+        f"expert={expert}",
+        f"runs={runs}",
+        f"out={out}",
+    ]
     chain.run("evaluate on speakers never seen", out / "report.html", *words)
-    words = ["evaluate", "stage=quality", f"data={person_shards}", f"checkpoint={final}", f"expert={expert}", f"out={out / 'person-report'}"]
+    words = [
+        "evaluate",
+        "stage=quality",
+        f"data={person_shards}",
+        f"checkpoint={final}",
+        f"expert={expert}",
+        f"out={out / 'person-report'}",
+    ]
     chain.run("evaluate the person", out / "person-report" / "report.html", *words)
     _speak(chain, out, next(iter(sorted(person.rglob("*.mp4")))), speech, final)
 
@@ -121,21 +155,54 @@ def real_person(out: Path, video: Path, speech: Path) -> None:
     people, shards, person_shards = out / "people", out / "shards", out / "person-shards"
     words = ["preprocess", f"source={video}", f"out={person_shards}", "image_size=168"]
     chain.run("cut the person's face", person_shards / "manifest.json", *words)
-    chain.run("render 60 speakers", people, "synth", f"out={people}", "speakers=60", "clips=2", "size=192", "seconds=4", "language=en")
+    chain.run(
+        "render 60 speakers",
+        people,
+        "synth",
+        f"out={people}",
+        "speakers=60",
+        "clips=2",
+        "size=192",
+        "seconds=4",
+        "language=en",
+    )
     words = ["preprocess", f"source={people}", f"out={shards}", "image_size=128"]
     chain.run("cut their faces", shards / "manifest.json", *words)
-    both = ["datamodule=shards", f"datamodule.path=[{shards},{person_shards},{person_shards}]", "model=unet168"]
-    mostly = ["datamodule=shards", f"datamodule.path=[{shards},{','.join([str(person_shards)] * 8)}]", "model=unet168"]
+    both = ["datamodule=shards", f"datamodule.path=[{shards},{person_shards}]", "model=unet168"]
     person = ["datamodule=shards", f"datamodule.path={person_shards}", "model=unet168"]
-    expert = _train(chain, out, "syncnet", "teach the expert", *both, "trainer.max_steps=600")
+    few, many = _repeats(shards, person_shards, 0.25), _repeats(shards, person_shards, 0.8)
+    words = [*both, f"datamodule.repeat=[1,{few}]", "trainer.max_steps=600", "trainer.val_check_interval=200"]
+    expert = _train(chain, out, "syncnet", "teach the expert", *words)
     judge = f"module.expert={expert}"
-    base = _train(chain, out, "generator", "teach the generator", *mostly, judge, "trainer.max_steps=1200")
-    tuned = _train(chain, out, "finetune", "tune to the person", *person, f"module.base={base}", judge, "trainer.max_steps=150")
-    final = _train(chain, out, "quality", "sharpen", *person, f"module.base={tuned}", judge, "trainer.max_steps=200")
+    words = [*both, f"datamodule.repeat=[1,{many}]", "trainer.max_steps=1800", "module.sync_start_step=200", judge]
+    base = _train(chain, out, "generator", "teach the generator", *words)
+    words = [*person, f"module.base={base}", "trainer.max_steps=150", "trainer.val_check_interval=50", judge]
+    tuned = _train(chain, out, "finetune", "tune to the person", *words)
+    words = [*person, f"module.base={tuned}", "trainer.max_steps=400", "trainer.val_check_interval=200", judge]
+    final = _train(chain, out, "quality", "sharpen", *words)
     runs = ",".join(str(out / stage) for stage in ("syncnet", "generator", "finetune", "quality"))
-    words = ["evaluate", "stage=quality", f"data={person_shards}", f"checkpoint={final}", f"expert={expert}", f"runs={runs}", f"out={out}"]
+    words = [
+        "evaluate",
+        "stage=quality",
+        f"data={person_shards}",
+        f"checkpoint={final}",
+        f"expert={expert}",
+        f"runs={runs}",
+        f"out={out}",
+    ]
     chain.run("evaluate", out / "report.html", *words)
     _speak(chain, out, video, speech, final)
+
+
+def _repeats(shards: Path, person_shards: Path, share: float) -> int:
+    """How often an epoch must show the person so that ``share`` of the windows are theirs."""
+    from anchor.shards import ShardSet
+
+    others, own = (
+        sum(clip.num_frames for clip in ShardSet(path).clips if clip.split == "train")
+        for path in (shards, person_shards)
+    )
+    return max(1, round(others / own * share / (1 - share)))
 
 
 def _train(chain: Chain, out: Path, stage: str, title: str, *words: str) -> Path:

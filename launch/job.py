@@ -36,7 +36,9 @@ def run_job(config_path: Path, machine: Machine) -> dict[str, Any]:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     if machine.nodes > 1:
-        raise ConfigError("accelerator.nodes: several machines are started by torchrun with `-m launch.worker CONFIG` on each.")
+        raise ConfigError(
+            "accelerator.nodes: several machines are started by torchrun with `-m launch.worker CONFIG` on each."
+        )
     os.environ[CONFIG_HASH] = hash_config(config_path)
     if machine.name == "cpu":
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads than cores spin against each other
@@ -56,7 +58,7 @@ def run_job(config_path: Path, machine: Machine) -> dict[str, Any]:
     try:
         elastic_launch(config, sys.executable)("-m", "launch.worker", str(config_path))
     except ChildFailedError as error:
-        first = error.failures[error.get_first_failure()[0]]
+        rank, first = error.get_first_failure()
         status = first.exitcode if first.exitcode > 0 else 128 - first.exitcode
-        raise JobError(status, f"rank {first.rank} ended with status {first.exitcode}; its words stand above") from None
+        raise JobError(status, f"rank {rank} ended with status {first.exitcode}; its words stand above") from None
     return json.loads((config_path.parent / RESULT).read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ def run(config_path: Path) -> dict[str, Any]:
     """Build, fit, validate once more, and leave ``checkpoints/last.ckpt`` and ``result.json`` in the run's folder."""
     expected = os.environ.get(CONFIG_HASH)
     if expected and expected != hash_config(config_path):
-        raise ConfigError(f"{config_path} differs from what was composed. Start the run again, on a shared file system.")
+        raise ConfigError(
+            f"{config_path} differs from what was composed. Start the run again, on a shared file system."
+        )
     import lightning as L
     import torch
     from omegaconf import OmegaConf
@@ -53,8 +56,7 @@ def run(config_path: Path) -> dict[str, Any]:
 
     quieten()
 
-    config = OmegaConf.to_container(OmegaConf.load(config_path), resolve=True)
-    assert isinstance(config, dict)
+    config: Any = OmegaConf.to_container(OmegaConf.load(config_path), resolve=True)
     machine = resolve_machine(config["accelerator"])
     if machine.name == "cpu":
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -69,7 +71,9 @@ def run(config_path: Path) -> dict[str, Any]:
     last = run_dir / "checkpoints" / "last.ckpt"
     trainer.save_checkpoint(last)
     steps = batches_seen(trainer)
-    scores = {key: value for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+    scores: Mapping[str, Any] = {
+        key: value for key, value in trainer.callback_metrics.items() if key.startswith("val/")
+    }
     if not scores or steps % int(config["trainer"]["val_check_interval"]):
         scores = trainer.validate(built.module, datamodule=built.datamodule, verbose=False)[0]
     result = {"checkpoint": str(last), "steps": steps, "metrics": {key: float(value) for key, value in scores.items()}}
@@ -84,7 +88,13 @@ def quieten() -> None:
 
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    unfit = ("does not have many workers", "in eval mode at the start", "Checkpoint directory", "LeafSpec", "logging interval")
+    unfit = (
+        "does not have many workers",
+        "in eval mode at the start",
+        "Checkpoint directory",
+        "LeafSpec",
+        "logging interval",
+    )
     for text in (f".*{words}.*" for words in unfit):
         warnings.filterwarnings("ignore", text)
 

@@ -58,7 +58,7 @@ def judge_sync(expert: SyncNet, output_BTChW: Tensor, batch: LipBatch) -> tuple[
 
 
 class Ramp(nn.Module):
-    """A weight that is 0 until ``start`` steps, then climbs to ``top`` in ``length`` steps; its place is in the checkpoint."""
+    """A weight that is 0 for ``start`` steps, then climbs to ``top`` in ``length``; checkpoints keep its place."""
 
     step: Tensor
 

@@ -20,7 +20,7 @@ from lightning_modules.common import (
     scheduled,
     set_up_expert,
 )
-from lightning_modules.generator import log_validation
+from lightning_modules.generator import validation_scores
 
 __all__ = ["FinetuneModule"]
 
@@ -87,7 +87,8 @@ class FinetuneModule(L.LightningModule):
     def validation_step(self, batch: LipBatch, batch_idx: int) -> None:
         """The fixed windows of the held-out minutes."""
         output, real = draw_mouths(self.net, batch)
-        log_validation(self, output, real, batch)
+        scores = validation_scores(output, real, batch, self.mouth_weight_hW, self.expert)
+        self.log_dict(scores, batch_size=len(output), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Only the Identity Encoder learns."""

@@ -88,7 +88,7 @@ class GeneratorModule(L.LightningModule):
             loss = loss + weight * sync
             self.log("train/sync_loss", sync, batch_size=len(output), prog_bar=True)
         self.sync_ramp.advance()
-        scores = {"train/loss": loss, "train/sync_weight": weight}
+        scores: dict[str, Tensor | float] = {"train/loss": loss, "train/sync_weight": weight}
         self.log_dict(scores, batch_size=len(output))
         self.log("train/l1", l1, batch_size=len(output), prog_bar=True)
         return loss
@@ -96,16 +96,18 @@ class GeneratorModule(L.LightningModule):
     def validation_step(self, batch: LipBatch, batch_idx: int) -> None:
         """The fixed windows, drawn with their own speech."""
         output, real = draw_mouths(self.net, batch)
-        log_validation(self, output, real, batch)
+        scores = validation_scores(output, real, batch, self.mouth_weight_hW, self.expert)
+        self.log_dict(scores, batch_size=len(output), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Warm-up and cosine over the whole run."""
         return scheduled(self, self.optimizer(self.net.parameters(), lr=self.lr), self.warmup_steps)
 
 
-def log_validation(module: L.LightningModule, output: Tensor, real: Tensor, batch: LipBatch) -> None:
-    """The validation scores that the three stages after the expert share; one number per window, then the mean."""
-    weight_hW, expert = module.mouth_weight_hW, module.expert
+def validation_scores(
+    output: Tensor, real: Tensor, batch: LipBatch, weight_hW: Tensor, expert: SyncNet | None
+) -> dict[str, Tensor]:
+    """What the three stages after the expert log on the fixed validation windows, as a mean over the batch."""
     scores = {
         "val/l1": weighted_l1(output, real, weight_hW),
         "val/mouth_psnr": psnr(output, real).mean(),
@@ -113,7 +115,7 @@ def log_validation(module: L.LightningModule, output: Tensor, real: Tensor, batc
     }
     if expert is not None:
         scores["val/sync_loss"] = sync_loss(*judge_sync(expert, output, batch))
-    module.log_dict(scores, batch_size=len(output), sync_dist=True)
+    return scores
 
 
 def start_from(encoder: nn.Module, expert_encoder: nn.Module) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import lightning as L
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -20,7 +22,7 @@ from lightning_modules.common import (
     judge_sync,
     set_up_expert,
 )
-from lightning_modules.generator import log_validation
+from lightning_modules.generator import validation_scores
 
 __all__ = ["QualityModule"]
 
@@ -51,14 +53,14 @@ class QualityModule(L.LightningModule):
         discriminator: Network,
         expert: nn.Module | None = None,
         optimizer: OptimizerFactory = adamw,
-        adversarial_weight: float = 0.01,
+        adversarial_weight: float = 0.03,
         adversarial_start_step: int = 50,
         adversarial_ramp_steps: int = 100,
         sync_weight: float = 0.05,
-        edge_weight: float = 0.2,
+        edge_weight: float = 0.4,
         mouth_weight: float = 4.0,
-        lr: float = 3e-4,
-        discriminator_lr: float = 1e-3,
+        lr: float = 5e-4,
+        discriminator_lr: float = 5e-4,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -79,7 +81,7 @@ class QualityModule(L.LightningModule):
     def training_step(self, batch: LipBatch, batch_idx: int) -> None:
         """The discriminator's turn, then the generator's."""
         output, real = draw_mouths(self.net, batch)
-        generator_optimizer, discriminator_optimizer = self.optimizers()  # type: ignore[misc]
+        generator_optimizer, discriminator_optimizer = cast("list[Optimizer]", self.optimizers())
         self.step_discriminator(discriminator_optimizer, output.detach(), real)
         self.step_generator(generator_optimizer, output, real, batch)
         self.adversarial_ramp.advance()
@@ -118,7 +120,8 @@ class QualityModule(L.LightningModule):
     def validation_step(self, batch: LipBatch, batch_idx: int) -> None:
         """The fixed windows, drawn with their own speech."""
         output, real = draw_mouths(self.net, batch)
-        log_validation(self, output, real, batch)
+        scores = validation_scores(output, real, batch, self.mouth_weight_hW, self.expert)
+        self.log_dict(scores, batch_size=len(output), sync_dist=True)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """The generator's optimizer, then the discriminator's; beta1 of 0.5 as GANs like it."""

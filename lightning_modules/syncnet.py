@@ -73,7 +73,9 @@ class SyncNetModule(L.LightningModule):
         if self.loss == "bce":
             loss = 0.5 * (
                 pair_loss(face_BD, speech_BD, torch.ones_like(true_B1[:, 0]))
-                + pair_loss(face_BD.repeat_interleave(K, 0), wrong_BKD.flatten(0, 1), torch.zeros_like(wrong_BK).flatten())
+                + pair_loss(
+                    face_BD.repeat_interleave(K, 0), wrong_BKD.flatten(0, 1), torch.zeros_like(wrong_BK).flatten()
+                )
             )
         else:
             logits = self.net.log_scale.exp() * torch.cat([true_B1, wrong_BK], 1)

@@ -7,13 +7,28 @@ from anchor.arguments import describe_arguments, parse_arguments
 from anchor.errors import ConfigError
 
 
-def command(*, out: Path, size: int = 96, kind: Literal["a", "b"] = "a", on: bool = False, runs: tuple[Path, ...] = (), face: Path | None = None):
+def command(
+    *,
+    out: Path,
+    size: int = 96,
+    kind: Literal["a", "b"] = "a",
+    on: bool = False,
+    runs: tuple[Path, ...] = (),
+    face: Path | None = None,
+):
     """Do something."""
 
 
 def test_values_take_the_types_of_the_signature():
     values = parse_arguments(command, ["out=x/y", "size=12", "kind=b", "on=true", "runs=[p, q]", "face=null"])
-    assert values == {"out": Path("x/y"), "size": 12, "kind": "b", "on": True, "runs": (Path("p"), Path("q")), "face": None}
+    assert values == {
+        "out": Path("x/y"),
+        "size": 12,
+        "kind": "b",
+        "on": True,
+        "runs": (Path("p"), Path("q")),
+        "face": None,
+    }
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,9 @@ class EvaluationClip:
 
     key: str
     speaker: str
-    faces_TSSC: np.ndarray  # uint8 RGB
-    mel_SM: np.ndarray  # float32
-    opening_T: np.ndarray | None  # the true opening of each frame, if known
+    faces_TSSC: np.ndarray  # uint8 RGB  # noqa: N815
+    mel_SM: np.ndarray  # float32  # noqa: N815
+    opening_T: np.ndarray | None  # the true opening of each frame, if known  # noqa: N815
 
     def __len__(self) -> int:
         return len(self.faces_TSSC)
@@ -100,8 +100,8 @@ def choose_clips(source: ClipSource, split: str, max_clips: int, seed: int) -> l
         found = sum(clip.split == split for clip in source.clips)
         splits = ", ".join(sorted({clip.split for clip in source.clips})) or "none"
         raise ShardError(
-            f"split={split} has {found} clips (splits here: {splits}), and none of the {MIN_FRAMES} frames that scoring needs. "
-            "Choose another split, or run `anchor preprocess` with longer clips."
+            f"split={split} has {found} clips (splits here: {splits}), and none of the {MIN_FRAMES} frames that "
+            "scoring needs. Choose another split, or run `anchor preprocess` with longer clips."
         )
     rng = np.random.default_rng(seed)
     by_speaker: dict[str, list[ClipEntry]] = {}

@@ -222,13 +222,14 @@ def _notes(scores: dict[str, float], kinds: set[str], has_judge: bool, reference
     ]
     if has_judge:
         notes.append(
-            "The expert's opinion of dubbed faces is circular where it was the training loss: a generator learns to please it. "
-            "Another expert, trained apart, is a fair judge. These scores are not LSE-D or LSE-C, which need the original network."
+            "The expert's opinion of dubbed faces is circular where it was the training loss: a generator learns to "
+            "please it. Another expert, trained apart, is a fair judge. These scores are not LSE-D or LSE-C: those "
+            "need the original network."
         )
     if "dub/opening_r" in scores:
         notes.append(
-            "Openings are read by a small network taught on real training frames with known truth, never on drawn ones. "
-            "Its own r on real held-out frames stands beside ours, and is the most that could be reached."
+            "Openings are read by a small network taught on real training frames with known truth, never on drawn "
+            "ones. Its own r on real held-out frames stands beside ours, and is the most that could be reached."
         )
     else:
         notes.append(

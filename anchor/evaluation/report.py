@@ -21,6 +21,10 @@ __all__ = ["render_report"]
 
 TILE = 96  # px at least, so that small crops can be looked at
 STRIP_QUALITY = 90
+PICTURES = (
+    "Crops as the generator draws them, before they are pasted back: the lower half is drawn, the upper half is real. "
+    "Seconds are those of the speech."
+)
 LEVELS = {"pair_accuracy": 0.5, "foreign_accuracy": 0.5, "jitter_ratio": 1.0}  # where a curve has a natural level
 LEVEL_LABELS = {"pair_accuracy": "chance", "foreign_accuracy": "chance", "jitter_ratio": "natural"}
 
@@ -36,8 +40,8 @@ h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:36px 0 4px}
 p{margin:4px 0 12px}.soft{color:var(--soft)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 14px;margin:10px 0;font-size:13px}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-.tiles{display:flex;flex-wrap:wrap;gap:12px;margin:18px 0}
-.tile{background:var(--card);border:1px solid var(--edge);border-radius:10px;padding:12px 16px;min-width:165px;flex:1}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(230px,1fr));gap:12px;margin:18px 0}
+.tile{background:var(--card);border:1px solid var(--edge);border-radius:10px;padding:12px 16px}
 .tile b{display:block;font-size:25px;font-weight:600;color:var(--mark);font-variant-numeric:tabular-nums}
 .tile span{font-size:13px}.tile small{display:block;color:var(--soft);font-size:12px}
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--edge);border-radius:10px}
@@ -58,9 +62,11 @@ polyline{fill:none;stroke-width:1.8;stroke-linejoin:round}
     for i in range(6)
 )
 STRIP_STYLE = """
-.strip{margin:12px 0 22px;overflow-x:auto;background:var(--card);border:1px solid var(--edge);border-radius:10px;padding:12px}
+.strip{margin:12px 0 22px;overflow-x:auto;background:var(--card);border:1px solid var(--edge)}
+.strip{border-radius:10px;padding:12px}
 .strip .row{display:grid;grid-template-columns:118px minmax(640px,1fr);gap:10px;align-items:center;margin-top:3px}
-.strip .row span{font-size:12.5px;color:var(--soft);text-align:right}.strip .ours span{color:var(--mark);font-weight:600}
+.strip .row span{font-size:12.5px;color:var(--soft);text-align:right}
+.strip .ours span{color:var(--mark);font-weight:600}
 .strip img{display:block;width:100%;height:auto;border-radius:3px}
 .times{display:flex}.times i{flex:1;text-align:center;font:11px system-ui;color:var(--soft)}
 """
@@ -74,8 +80,7 @@ def render_report(record: Mapping[str, Any], strips: Sequence[Strip], runs: Sequ
         if group == "Expert":
             parts.append(_expert_charts(record["details"]))
     if strips:
-        parts.append("<h2>Pictures</h2><p class='soft'>Crops as the generator sees and draws them, before they are pasted "
-                     "back: the lower half is drawn, the upper half is real. Seconds are those of the speech.</p>")  # fmt: skip
+        parts.append(f"<h2>Pictures</h2><p class='soft'>{PICTURES}</p>")
         parts += [_strip(strip) for strip in strips]
     if runs:
         parts.append("<h2>How it was learnt</h2>" + "".join(_run(run) for run in runs))
@@ -172,9 +177,7 @@ def _strip(strip: Strip) -> str:
     for label, pictures in strip.rows:
         ours = " ours" if label.startswith("drawn") else ""
         uri = _data_uri(np.hstack([_enlarged(picture) for picture in pictures]))
-        rows.append(
-            f'<div class="row{ours}"><span>{html.escape(label)}</span><img alt="{html.escape(label)}" src="{uri}"></div>'
-        )
+        rows.append(f'<div class="row{ours}"><span>{label}</span><img alt="{label}" src="{uri}"></div>')
     times = "".join(f"<i>{frame / FPS:.2f} s</i>" for frame in strip.frames)
     rows.append(f'<div class="row"><span></span><div class="times">{times}</div></div>')
     return f'<div class="strip"><b>{html.escape(strip.title)}</b>{"".join(rows)}</div>'
@@ -186,8 +189,8 @@ def _run(run: Run) -> str:
         lines = [Line(key.split("/")[0], points) for key, points in run.curves.items() if key.split("/", 1)[-1] == name]
         title = name if len(lines) > 1 else f"{lines[0].label}/{name}"
         charts.append(line_chart(title, lines, "step", LEVELS.get(name), LEVEL_LABELS.get(name, "")))
-    time_text = f"{run.steps} steps, {run.seconds / 60:.1f} min"
-    return f"<p><b>{html.escape(run.name)}</b> <span class='soft'>{time_text}</span></p><div class='charts'>{''.join(charts)}</div>"
+    name = f"<b>{html.escape(run.name)}</b> <span class='soft'>{run.steps} steps, {run.seconds / 60:.1f} min</span>"
+    return f"<p>{name}</p><div class='charts'>{''.join(charts)}</div>"
 
 
 def _notes(record: Mapping[str, Any]) -> str:

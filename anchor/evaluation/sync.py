@@ -33,8 +33,8 @@ class ClipEmbedding:
     """The expert's unit vectors for successive windows of one clip."""
 
     speaker: str
-    face_TD: Tensor
-    speech_TD: Tensor
+    face_TD: Tensor  # noqa: N815
+    speech_TD: Tensor  # noqa: N815
 
 
 @dataclass

@@ -53,4 +53,4 @@ def draw_frames(
 
 def _signed(pictures_NHWC: np.ndarray, device: torch.device) -> Tensor:
     """uint8 pictures (N, H, W, C) as floats (N, C, H, W) in [-1, 1]; bytes travel to the device."""
-    return to_signed(torch.from_numpy(np.ascontiguousarray(pictures_NHWC)).to(device).permute(0, 3, 1, 2))
+    return to_signed(torch.from_numpy(pictures_NHWC.copy()).to(device).permute(0, 3, 1, 2))

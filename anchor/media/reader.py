@@ -3,12 +3,13 @@
 decord reads the frames, PyAV tells where picture and sound begin: decord counts time from the first frame, so a
 picture that starts late would otherwise move against its speech. Output frame ``i`` is what a viewer sees in the
 middle of its 40 ms, at ``(i + 0.5) / 25`` s after the first sample of the sound: the middle is unbiased for every
-source rate, and no rounding of timestamps can tip it for a source at 25.
+source rate, and rounded timestamps cannot tip it for a source at 25.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +26,7 @@ from anchor.timing import FPS
 __all__ = ["FrameReader", "VideoInfo", "open_media", "probe", "read_video_25fps"]
 
 BATCH_BYTES = 64 * 2**20  # of decoded pictures held at once
+SLACK_S = 0.001  # a picture that begins this shortly after the middle counts as shown: containers round to 1 ms
 MAX_PIXELS = 8192 * 8192  # what one picture may have: a header can claim anything
 
 
@@ -102,7 +104,7 @@ def probe(path: Path) -> VideoInfo:
             rotation=rotation,
             has_audio=audio is not None,
             codec=stream.codec_context.name,
-            audio_start_s=_seconds(audio.start_time, audio.time_base) if audio is not None else 0.0,
+            audio_start_s=_audio_start(Path(path)) if audio is not None else 0.0,
         )
 
 
@@ -150,8 +152,7 @@ class FrameReader:
         return "pyav" if self._times_N2 is None else "decord"
 
     def _open_decord(self) -> None:
-        import decord
-
+        decord = _import_decord()
         self._decord = decord.VideoReader(str(self.path), ctx=decord.cpu(0), num_threads=self.threads)
         count = len(self._decord)
         if count == 0:
@@ -177,7 +178,7 @@ class FrameReader:
     def _iterate_decord(self) -> Iterator[tuple[int, np.ndarray]]:
         assert self._times_N2 is not None
         slots = np.arange(self.first_frame, self.num_frames)
-        shown = np.searchsorted(self._times_N2[:, 0], (slots + 0.5) / FPS, side="right") - 1
+        shown = np.searchsorted(self._times_N2[:, 0], (slots + 0.5) / FPS + SLACK_S, side="right") - 1
         shown = np.clip(shown, 0, len(self._times_N2) - 1)
         wanted = np.unique(shown)
         step = max(1, BATCH_BYTES // (self.info.width * self.info.height * 3))
@@ -204,12 +205,12 @@ class FrameReader:
             end = 0.0
             for frame in container.decode(stream):
                 begin = (float(frame.time) if frame.time is not None else end + axis) - axis
-                while shown is not None and (slot + 0.5) / FPS < begin:
+                while shown is not None and (slot + 0.5) / FPS + SLACK_S < begin:
                     yield slot, shown
                     slot += 1
                 shown = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
                 end = begin + 1 / self.info.fps
-            while shown is not None and (slot + 0.5) / FPS < end:
+            while shown is not None and (slot + 0.5) / FPS + SLACK_S < end:
                 yield slot, shown
                 slot += 1
         self.num_frames = slot
@@ -228,9 +229,35 @@ class _DecordFailedError(Exception):
     """decord gave up in the middle of a file."""
 
 
+def _import_decord() -> Any:
+    """decord, without its libraries in the names that all others see.
+
+    It loads itself with RTLD_GLOBAL; its old zlib then answers to libpng in cv2 and torchvision, which refuse every
+    PNG from there on ("bad parameters to zlib"; decord 0.6.0).
+    """
+    mode = ctypes.RTLD_GLOBAL
+    ctypes.RTLD_GLOBAL = ctypes.RTLD_LOCAL
+    try:
+        import decord
+    finally:
+        ctypes.RTLD_GLOBAL = mode
+    return decord
+
+
+def _audio_start(path: Path) -> float:
+    """When the first sample that ``read_audio`` returns sounds: later than the track's start where priming is dropped."""
+    with open_media(path) as container:
+        stream = container.streams.audio[0]
+        start = _seconds(stream.start_time, stream.time_base)
+        with contextlib.suppress(av.error.FFmpegError):
+            first = next(container.decode(stream), None)
+            start = start if first is None or first.time is None else float(first.time)
+    return start
+
+
 def _first_slot(seconds: float) -> int:
     """The first output frame whose middle is not before ``seconds``."""
-    return int(np.ceil(seconds * FPS - 0.5 - 1e-6))
+    return int(np.ceil((seconds - SLACK_S) * FPS - 0.5))
 
 
 def _seconds(ticks: int | None, time_base: Fraction | None) -> float:

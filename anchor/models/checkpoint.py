@@ -25,7 +25,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         near = [str(other) for other in sorted(path.parent.glob("*.ckpt"))] if path.parent.is_dir() else []
         hint = f" In its folder stand {', '.join(near[:5])}." if near else ""
-        raise CheckpointError(f"{path}: no such checkpoint.{hint} A stage leaves it as <run_dir>/checkpoints/last.ckpt.")
+        raise CheckpointError(
+            f"{path}: no such checkpoint.{hint} A stage leaves it as <run_dir>/checkpoints/last.ckpt."
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
@@ -40,19 +42,25 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def load_network(path: str | Path, kind: str) -> nn.Module:
-    """The network of ``kind`` (``"expert"``, ``"generator"``, ``"discriminator"``) that a stage left at ``path``, in eval mode.
+    """The network of ``kind`` (expert, generator or discriminator) that a stage left at ``path``, in eval mode.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or holds no network of this kind.
     """
     checkpoint = read_checkpoint(path)
-    held = {key: value for key, value in checkpoint["hyper_parameters"].items() if isinstance(value, dict) and "kind" in value}
+    held = {
+        key: value
+        for key, value in checkpoint["hyper_parameters"].items()
+        if isinstance(value, dict) and "kind" in value
+    }
     for attribute, description in held.items():
         if description["kind"] != kind:
             continue
         net = build_network(description)
         prefix = f"{attribute}."
-        weights = {key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)}
+        weights = {
+            key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
+        }
         try:
             net.load_state_dict(weights)
         except RuntimeError as error:
@@ -64,5 +72,3 @@ def load_network(path: str | Path, kind: str) -> nn.Module:
         f"{path}: a {kind} is needed here, and this checkpoint holds {found}. "
         f"Give one that experiment={stage.get(kind, kind)} left."
     )
-
-

@@ -39,7 +39,10 @@ def test_the_reference_is_not_the_target():
 
 
 def test_disguise_keeps_shapes_and_ranges_and_repeats():
-    pictures, mel = np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8), dtype=np.uint8), np.zeros((16, 80), np.float32)
+    pictures, mel = (
+        np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8), dtype=np.uint8),
+        np.zeros((16, 80), np.float32),
+    )
     changed = [disguise_pictures(np.random.default_rng(7), pictures, Disguise()) for _ in range(2)]
     assert (changed[0] == changed[1]).all()
     assert changed[0].dtype == np.uint8

@@ -29,7 +29,9 @@ def test_a_window_holds_the_frames_and_the_speech_of_its_centre(numbered_clips):
 def test_pixels_and_speech_depend_on_the_key_alone(numbered_clips):
     keys = [WindowKey(0, frame, 3) for frame in (4, 9, 14)]
     one = WindowDataset(numbered_clips(), "train", image_size=32, seed=0, negatives_per_window=1, disguise=Disguise())
-    two = WindowDataset(numbered_clips(), "train", image_size=32, seed=0, negatives_per_window=1, disguise=Disguise(), cache_mb=0)
+    two = WindowDataset(
+        numbered_clips(), "train", image_size=32, seed=0, negatives_per_window=1, disguise=Disguise(), cache_mb=0
+    )
     _ = two[keys[::-1]]
     first, second = one[keys], two[keys]
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -37,7 +39,10 @@ def test_pixels_and_speech_depend_on_the_key_alone(numbered_clips):
 
 
 def test_other_sizes_are_resized(numbered_clips):
-    assert WindowDataset(numbered_clips(), "train", image_size=24, seed=0)[[WindowKey(0, 9, 0)]]["faces_BTCHW"].shape[-1] == 24
+    assert (
+        WindowDataset(numbered_clips(), "train", image_size=24, seed=0)[[WindowKey(0, 9, 0)]]["faces_BTCHW"].shape[-1]
+        == 24
+    )
 
 
 def test_decoded_clips_are_kept_within_the_budget(numbered_clips):

@@ -23,7 +23,11 @@ from launch.targets import check_targets
     ],
 )
 def test_targets_off_the_list_are_refused_wherever_they_stand(target):
-    for config in ({"_target_": target}, {"a": [{"b": {"_target_": target}}]}, {"module": {"net": {"x": 1, "_target_": target}}}):
+    for config in (
+        {"_target_": target},
+        {"a": [{"b": {"_target_": target}}]},
+        {"module": {"net": {"x": 1, "_target_": target}}},
+    ):
         with pytest.raises(ConfigError, match="is not allowed"):
             check_targets(config)
 

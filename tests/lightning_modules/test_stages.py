@@ -102,12 +102,18 @@ def test_the_sync_loss_reaches_the_generator_through_the_frozen_expert(small_exp
 
 
 def test_the_discriminator_sees_no_speech_and_learns_in_its_own_turn_only(small_generator, numbered_clips):
-    module = QualityModule(net=small_generator, discriminator=PatchDiscriminator(widths=(4, 8)), adversarial_start_step=0)
+    module = QualityModule(
+        net=small_generator, discriminator=PatchDiscriminator(widths=(4, 8)), adversarial_start_step=0
+    )
     seen = []
     module.discriminator.register_forward_hook(lambda net, inputs, output: seen.append(inputs))
     turns = []
     original = module.step_generator
-    module.step_generator = lambda *a: (turns.append(state(module.discriminator)), original(*a), turns.append(state(module.discriminator)))
+    module.step_generator = lambda *a: (
+        turns.append(state(module.discriminator)),
+        original(*a),
+        turns.append(state(module.discriminator)),
+    )
     fit(module, Data(numbered_clips()), steps=2)
     assert all(len(inputs) == 1 and inputs[0].shape[1:] == (3, 16, 32) for inputs in seen)
     for before, after in zip(turns[::2], turns[1::2], strict=True):

@@ -27,7 +27,7 @@ def delay_picture(source, target, seconds: float) -> None:
     with av.open(str(source)) as old, av.open(str(target), "w") as new:
         streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
         for packet in old.demux():
-            if packet.dts is None:
+            if packet.dts is None or (packet.stream.type == "audio" and packet.pts < 0):  # Matroska keeps the priming
                 continue
             if packet.stream.type == "video":
                 shift = round(seconds / packet.time_base)

@@ -49,7 +49,9 @@ def test_the_expert_takes_larger_mouths():
     assert torch.allclose(expert.embed_speech(torch.zeros(2, 1, 80, 16)).norm(dim=1), torch.ones(2))
 
 
-@pytest.mark.parametrize("net", [SyncNet(width=2), LipGenerator(widths=(4, 4, 4, 4, 4)), PatchDiscriminator(widths=(4, 8))])
+@pytest.mark.parametrize(
+    "net", [SyncNet(width=2), LipGenerator(widths=(4, 4, 4, 4, 4)), PatchDiscriminator(widths=(4, 8))]
+)
 def test_a_description_rebuilds_the_network(net):
     twin = build_network(describe(net))
     twin.load_state_dict(net.state_dict())
@@ -79,7 +81,13 @@ def test_a_judge_learns_nothing_but_lets_gradients_through():
 
 def _save(path, **hyper_parameters):
     net = SyncNet(width=2)
-    torch.save({"state_dict": {f"net.{k}": v for k, v in net.state_dict().items()}, "hyper_parameters": hyper_parameters or {"net": describe(net)}}, path)
+    torch.save(
+        {
+            "state_dict": {f"net.{k}": v for k, v in net.state_dict().items()},
+            "hyper_parameters": hyper_parameters or {"net": describe(net)},
+        },
+        path,
+    )
     return net
 
 
@@ -94,7 +102,7 @@ def test_bad_checkpoints_are_named(tmp_path):
     _save(tmp_path / "a.ckpt")
     with pytest.raises(CheckpointError, match="a generator is needed here, and this checkpoint holds expert"):
         load_network(tmp_path / "a.ckpt", "generator")
-    with pytest.raises(CheckpointError, match="no such checkpoint.*a.ckpt"):
+    with pytest.raises(CheckpointError, match=r"no such checkpoint.*a.ckpt"):
         load_network(tmp_path / "b.ckpt", "expert")
     (tmp_path / "cut.ckpt").write_bytes((tmp_path / "a.ckpt").read_bytes()[:500])
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):

@@ -1,0 +1,55 @@
+"""The demo is the proof: it learns, on speakers it never saw, in minutes; its report and its film are there."""
+
+import json
+import os
+import subprocess
+import sys
+
+import av
+import pytest
+
+
+@pytest.fixture(scope="module")
+def demo_dir(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.demo", f"out={out}"], capture_output=True, text=True, env=environment, timeout=1800
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert str(out / "report.html") in done.stdout
+    assert str(out / "speaking.mp4") in done.stdout
+    return out
+
+
+def scores(path):
+    return json.loads((path / "scores.json").read_text())
+
+
+@pytest.mark.slow
+def test_the_expert_tells_true_from_shifted_speech_on_speakers_it_never_saw(demo_dir):
+    assert scores(demo_dir)["expert"]["pair_accuracy"] >= 0.9
+
+
+@pytest.mark.slow
+def test_the_mouth_opens_with_unseen_speech_and_not_with_another(demo_dir):
+    opening = scores(demo_dir)["generator"]["opening"]
+    assert opening["dub_mean"] >= 0.6
+    assert abs(opening["wrong_clip_mean"]) <= 0.15
+
+
+@pytest.mark.slow
+def test_the_film_has_picture_and_sound_of_one_length(demo_dir):
+    with av.open(str(demo_dir / "speaking.mp4")) as film:
+        video, audio = film.streams.video[0], film.streams.audio[0]
+        assert video.average_rate == 25
+        lengths = [float(stream.duration * stream.time_base) for stream in (video, audio)]
+    assert abs(lengths[0] - lengths[1]) < 0.1
+    assert lengths[0] > 5
+
+
+@pytest.mark.slow
+def test_the_report_needs_no_network(demo_dir):
+    report = (demo_dir / "report.html").read_text()
+    assert "http://" not in report.replace("http://www.w3.org", "")
+    assert "https://" not in report

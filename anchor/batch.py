@@ -14,12 +14,17 @@ import numpy as np
 from torch import Tensor
 
 
-class LipBatch(TypedDict):
+class DrawingBatch(TypedDict, total=False):
+    """What only the stages that draw need; the expert's batches come without it."""
+
+    references_BCHW: Tensor  # uint8 RGB crops of the same clip, away from the window
+    mels_BT1MS: Tensor  # float32, each frame's own mel window
+
+
+class LipBatch(DrawingBatch):
     """Windows of five frames with their speech. Pictures travel as bytes and are scaled on the device."""
 
     faces_BTCHW: Tensor  # uint8 RGB crops, [0, 255]
-    references_BCHW: Tensor  # uint8 RGB crops of the same clip, away from the window
-    mels_BT1MS: Tensor  # float32, each frame's own mel window
     mel_B1MS: Tensor  # float32, the mel window of the centre frame: what the expert hears
     wrong_mels_BK1MS: Tensor  # float32, speech that does not belong to the window; K may be 0
     is_foreign_BK: Tensor  # bool, the wrong speech comes from another clip

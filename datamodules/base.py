@@ -23,6 +23,7 @@ class WindowDataModule(L.LightningDataModule):
         windows_per_clip: windows of one clip in a batch; above 1 they are each other's wrong answers.
         negatives_per_window: wrong speeches drawn for each training window.
         near, far, foreign: shares of wrong speech from 5 to 15 frames away, from elsewhere in the clip, from others.
+        drawing: add references and each frame's own mel window; the expert needs neither.
         augment: disguise training windows; ``mirror``, ``warp`` and ``noise`` as in ``Disguise``.
         val_windows_per_clip, val_negatives: the fixed validation windows and the wrong speeches of each.
         num_workers: loader processes per card; 0 loads in the training process.
@@ -39,6 +40,7 @@ class WindowDataModule(L.LightningDataModule):
         near: float = 0.5,
         far: float = 0.3,
         foreign: float = 0.2,
+        drawing: bool = True,
         augment: bool = True,
         mirror: float = 0.5,
         warp: float = 0.1,
@@ -60,6 +62,7 @@ class WindowDataModule(L.LightningDataModule):
             val_windows_per_clip,
             val_negatives,
         )
+        self.drawing = drawing
         self.num_workers, self.cache_mb = num_workers, cache_mb
         self.source: ClipSource | None = None
 
@@ -115,6 +118,7 @@ class WindowDataModule(L.LightningDataModule):
             negatives_per_window=negatives,
             mix=self.mix,
             disguise=disguise,
+            drawing=self.drawing,
             cache_mb=self.cache_mb // max(1, self.num_workers),
         )
 

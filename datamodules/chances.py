@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from anchor.batch import ClipEntry
@@ -86,10 +87,10 @@ class Disguise:
 def disguise_pictures(rng: np.random.Generator, pictures_NCHW: np.ndarray, disguise: Disguise) -> np.ndarray:
     """uint8 pictures of one window, all changed alike."""
     table = np.arange(256, dtype=np.float32) - 127.5
-    table = table * (1 + disguise.contrast * rng.standard_normal()) + 127.5 * (
-        1 + disguise.brightness * rng.standard_normal()
-    )
-    pictures_NCHW = np.clip(np.rint(table), 0, 255).astype(np.uint8)[pictures_NCHW]
+    table *= 1 + disguise.contrast * rng.standard_normal()
+    table += 127.5 * (1 + disguise.brightness * rng.standard_normal())
+    flat = cv2.LUT(pictures_NCHW.reshape(len(pictures_NCHW), -1), np.clip(np.rint(table), 0, 255).astype(np.uint8))
+    pictures_NCHW = flat.reshape(pictures_NCHW.shape)
     if rng.random() < disguise.mirror:
         pictures_NCHW = pictures_NCHW[..., ::-1]
     return np.ascontiguousarray(pictures_NCHW)

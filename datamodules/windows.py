@@ -31,6 +31,7 @@ class WindowDataset(Dataset[LipBatch]):
         image_size: side of the pictures in pixels.
         negatives_per_window: K, how many wrong speeches come with each window.
         disguise: None shows the material as it is.
+        drawing: add references and each frame's own mel window, which the expert does not need.
         cache_mb: decoded clips are kept up to this many megabytes in each process.
     """
 
@@ -44,6 +45,7 @@ class WindowDataset(Dataset[LipBatch]):
         negatives_per_window: int = 0,
         mix: NegativeMix | None = None,
         disguise: Disguise | None = None,
+        drawing: bool = True,
         cache_mb: int = 512,
     ) -> None:
         self.source = source
@@ -51,6 +53,7 @@ class WindowDataset(Dataset[LipBatch]):
         self.image_size, self.seed = image_size, seed
         self.negatives_per_window = negatives_per_window
         self.mix, self.disguise = mix or NegativeMix(), disguise
+        self.drawing = drawing
         self._pictures = _Kept(cache_mb)
         self._mels = _Kept(max(16, cache_mb // 8))
 
@@ -63,14 +66,16 @@ class WindowDataset(Dataset[LipBatch]):
         clip = self.clips[key.clip]
         rng = np.random.default_rng([self.seed, key.epoch, key.turn, zlib.crc32(clip.key.encode()), key.frame])
         span = range(key.frame - WINDOW_RADIUS, key.frame + WINDOW_RADIUS + 1)
-        pictures_NCHW = self._read_pictures(key.clip, [*span, draw_reference(rng, clip.num_frames, key.frame)])
+        reference = [draw_reference(rng, clip.num_frames, key.frame)] if self.drawing else []
+        pictures_NCHW = self._read_pictures(key.clip, [*span, *reference])
         wrong = [
             draw_negative(rng, self.clips, key.clip, key.frame, self.mix) for _ in range(self.negatives_per_window)
         ]
         mel_SM = self._read_mel(key.clip)
         # One disguise for all the speech of a window: the right answer must not be told by its noise.
+        heard = [key.frame, *(span if self.drawing else [])]
         mels_NMS = np.stack(
-            [mel_window(mel_SM, frame) for frame in span] + [mel_window(self._read_mel(i), f) for i, f in wrong]
+            [mel_window(mel_SM, frame) for frame in heard] + [mel_window(self._read_mel(i), f) for i, f in wrong]
         )
         if self.disguise is not None:
             pictures_NCHW = disguise_pictures(rng, pictures_NCHW, self.disguise)
@@ -81,12 +86,12 @@ class WindowDataset(Dataset[LipBatch]):
                 .transpose(0, 2, 1)
             )
         mels_N1MS = np.ascontiguousarray(mels_NMS[:, None])
+        drawn = {"references_BCHW": pictures_NCHW[-1], "mels_BT1MS": mels_N1MS[1 : len(heard)]} if self.drawing else {}
         return {
-            "faces_BTCHW": pictures_NCHW[:-1],
-            "references_BCHW": pictures_NCHW[-1],
-            "mels_BT1MS": mels_N1MS[: len(span)],
-            "mel_B1MS": mels_N1MS[WINDOW_RADIUS],
-            "wrong_mels_BK1MS": mels_N1MS[len(span) :],
+            **drawn,
+            "faces_BTCHW": pictures_NCHW[: len(span)],
+            "mel_B1MS": mels_N1MS[0],
+            "wrong_mels_BK1MS": mels_N1MS[len(heard) :],
             "is_foreign_BK": np.array([i != key.clip for i, _ in wrong], bool),
             "clip_B": np.int64(key.clip),
             "frame_B": np.int64(key.frame),

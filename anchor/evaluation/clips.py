@@ -27,9 +27,9 @@ class EvaluationClip:
 
     key: str
     speaker: str
-    faces_TSSC: np.ndarray  # uint8 RGB  # noqa: N815
-    mel_SM: np.ndarray  # float32  # noqa: N815
-    opening_T: np.ndarray | None  # the true opening of each frame, if known  # noqa: N815
+    faces_TSSC: np.ndarray  # uint8 RGB
+    mel_SM: np.ndarray  # float32
+    opening_T: np.ndarray | None  # the true opening of each frame, if known
 
     def __len__(self) -> int:
         return len(self.faces_TSSC)

@@ -26,6 +26,7 @@ __all__ = ["PairResult", "Strip", "measure_speed", "score_pair", "sum_up"]
 
 SMOOTH_FRAMES = 5  # motion and loudness are compared at the pace of syllables, 0.2 s
 STRIP_FRAMES = 10
+SSIM_WINDOW = 11  # px: the mouth's box of a face below 36 px is smaller
 
 
 @dataclass(frozen=True)
@@ -145,15 +146,14 @@ def _likeness(drawn_TSSC: np.ndarray, real_TSSC: np.ndarray) -> dict[str, float]
     drawn_half, real_half = lower_half(drawn_TCHW), lower_half(real_TCHW)
     scores = {
         "mouth_psnr": float(psnr(drawn_mouth, real_mouth).mean()),
-        "mouth_ssim": float(ssim(drawn_mouth, real_mouth).mean()),
         "lower_psnr": float(psnr(drawn_half, real_half).mean()),
         "lower_ssim": float(ssim(drawn_half, real_half).mean()),
         "lower_l1": float((drawn_half - real_half).abs().mean()),
         "jitter_ratio": float(jitter_ratio(drawn_mouth[None], real_mouth[None])),
         "sharpness_ratio": float(_sharpness(drawn_mouth) / max(_sharpness(real_mouth), 1e-9)),
     }
-    if min(real_mouth.shape[-2:]) < 11:  # SSIM's window does not fit
-        scores.pop("mouth_ssim")
+    if min(real_mouth.shape[-2:]) >= SSIM_WINDOW:
+        scores["mouth_ssim"] = float(ssim(drawn_mouth, real_mouth).mean())
     return scores
 
 

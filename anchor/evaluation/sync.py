@@ -7,7 +7,7 @@ mel_SM: S mel steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,8 +33,8 @@ class ClipEmbedding:
     """The expert's unit vectors for successive windows of one clip."""
 
     speaker: str
-    face_TD: Tensor  # noqa: N815
-    speech_TD: Tensor  # noqa: N815
+    face_TD: Tensor
+    speech_TD: Tensor
 
 
 @dataclass
@@ -66,7 +66,7 @@ def embed_clip(
     return torch.cat(faces), torch.cat(speeches)
 
 
-def score_expert(clips: Sequence[ClipEmbedding], scale: float, tick: Callable[[], None] = lambda: None) -> ExpertScores:
+def score_expert(clips: Sequence[ClipEmbedding], scale: float) -> ExpertScores:
     """Everything the expert is judged by, over clips it was not taught with.
 
     ``scale`` is its inverse temperature. Scores that the clips are too short or too few for are absent.
@@ -86,11 +86,10 @@ def score_expert(clips: Sequence[ClipEmbedding], scale: float, tick: Callable[[]
         for other in _strangers(clips, number):
             foreign, foreign_pairs = _foreign_accuracy(clip, other)
             foreign_won, foreign_count = foreign_won + foreign, foreign_count + foreign_pairs
-        curve = shift_curve(clip.face_TD, clip.speech_TD, MAX_SHIFT)
-        if bool(torch.isfinite(curve).all()):
+        if len(clip.face_TD) > 2 * MAX_SHIFT:
+            curve = shift_curve(clip.face_TD, clip.speech_TD, MAX_SHIFT)
             curves.append(curve)
             offsets.append(int(curve.argmax()) - MAX_SHIFT)
-        tick()
     far = slice(MIN_SHIFT, MAX_SHIFT + 1)
     if count[far].sum():
         result.scores["expert/pair_accuracy"] = float(won[far].sum() / count[far].sum())
@@ -114,8 +113,9 @@ def score_expert(clips: Sequence[ClipEmbedding], scale: float, tick: Callable[[]
 
 def clip_offset(face_TD: Tensor, speech_TD: Tensor) -> int | None:
     """Frames by which the speech comes late, by the expert: 0 is in sync; None for a clip that is too short."""
-    curve = shift_curve(face_TD, speech_TD, MAX_SHIFT)
-    return int(curve.argmax()) - MAX_SHIFT if bool(torch.isfinite(curve).all()) else None
+    if len(face_TD) <= 2 * MAX_SHIFT:
+        return None
+    return int(shift_curve(face_TD, speech_TD, MAX_SHIFT).argmax()) - MAX_SHIFT
 
 
 def _choice_loss(clip: ClipEmbedding, scale: float) -> tuple[float, float, int]:

@@ -204,16 +204,23 @@ def _fill(track: _Track, settings: TrackSettings) -> np.ndarray:
         (size_D2[:, 0], 5, settings.size_sigma, False),
         (size_D2[:, 1], 5, settings.size_sigma, False),
     ):
-        columns.append(_smooth(np.interp(every, frames_D, _median(values_D, width)), sigma, is_moving))
+        columns.append(_smooth(np.interp(every, frames_D, _median(values_D, width, is_moving)), sigma, is_moving))
     centre_T2, size_T2 = np.stack(columns[:2], 1), np.stack(columns[2:], 1)
     return np.concatenate([centre_T2 - size_T2 / 2, centre_T2 + size_T2 / 2], 1).astype(np.float32)
 
 
-def _median(values: np.ndarray, width: int) -> np.ndarray:
-    """Running median; at the ends the window stays whole and is not centred, so that an outlier there goes too."""
+def _median(values: np.ndarray, width: int, is_moving: bool) -> np.ndarray:
+    """Running median, with a whole window at the ends too, so that an outlier there goes as well.
+
+    A movement would go with it: the ends of what ``is_moving`` stay as they are.
+    """
     width = min(width, len(values))
     starts = np.clip(np.arange(len(values)) - width // 2, 0, len(values) - width)
-    return np.median(values[starts[:, None] + np.arange(width)], axis=1)
+    result = np.median(values[starts[:, None] + np.arange(width)], axis=1)
+    if is_moving:
+        half = width // 2
+        result[:half], result[len(values) - half :] = values[:half], values[len(values) - half :]
+    return result
 
 
 def _smooth(values: np.ndarray, sigma: float, is_moving: bool) -> np.ndarray:

@@ -236,16 +236,16 @@ def _import_decord() -> Any:
     PNG from there on ("bad parameters to zlib"; decord 0.6.0).
     """
     mode = ctypes.RTLD_GLOBAL
-    ctypes.RTLD_GLOBAL = ctypes.RTLD_LOCAL
+    ctypes.RTLD_GLOBAL = ctypes.RTLD_LOCAL  # type: ignore[misc]
     try:
         import decord
     finally:
-        ctypes.RTLD_GLOBAL = mode
+        ctypes.RTLD_GLOBAL = mode  # type: ignore[misc]
     return decord
 
 
 def _audio_start(path: Path) -> float:
-    """When the first sample that ``read_audio`` returns sounds: later than the track's start where priming is dropped."""
+    """When the first sample of ``read_audio`` sounds: later than the track begins where priming is dropped."""
     with open_media(path) as container:
         stream = container.streams.audio[0]
         start = _seconds(stream.start_time, stream.time_base)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import multiprocessing.context
 import os
 import signal
 import sys
@@ -50,7 +52,7 @@ def run_all(
 
 
 def _run_pool(function: Callable[[Task], Result], tasks: dict[int, Task], workers: int) -> Iterator[tuple[int, Result]]:
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start_worker)
     try:
         waiting: dict[Future[Result], int] = {pool.submit(function, task): i for i, task in tasks.items()}
         while waiting:
@@ -69,9 +71,19 @@ def _run_pool(function: Callable[[Task], Result], tasks: dict[int, Task], worker
         pool.shutdown()
     except BaseException:  # Ctrl-C included: the workers ignore it and are ended here
         for process in list(getattr(pool, "_processes", None) or {}):
-            os.kill(process, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
         pool.shutdown(wait=False, cancel_futures=True)
         raise
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Processes that begin clean (a fork would inherit threads and locks) but import torch only once between them."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["anchor.preprocess.clip"])
+    return context
 
 
 def _start_worker() -> None:

@@ -39,7 +39,9 @@ def test_shrinking_is_anti_aliased():
     frame = np.zeros((256, 256, 3), np.uint8)
     frame[:, ::2] = 255
     crop = crop_face(frame, (0.3, 0, 255.3, 255), 50)
-    assert np.abs(crop[2:-2, 2:-2].astype(int) - 128).max() < 40  # a plain bilinear crop would show stripes of 0 and 255
+    assert (
+        np.abs(crop[2:-2, 2:-2].astype(int) - 128).max() < 40
+    )  # a plain bilinear crop would show stripes of 0 and 255
 
 
 def test_beyond_the_picture_the_border_repeats():
@@ -55,7 +57,9 @@ def test_an_unchanged_crop_comes_back_invisibly(box, size):
     result = paste_face(frame, box, crop_face(frame, box, size), feathered_mask(size, top=0.0))
     assert psnr(result, frame) > 40
     outside = np.ones(frame.shape[:2], bool)
-    outside[max(0, int(np.floor(box[1]))) : int(np.ceil(box[3])), max(0, int(np.floor(box[0]))) : int(np.ceil(box[2]))] = False
+    outside[
+        max(0, int(np.floor(box[1]))) : int(np.ceil(box[3])), max(0, int(np.floor(box[0]))) : int(np.ceil(box[2]))
+    ] = False
     np.testing.assert_array_equal(result[outside], frame[outside])
 
 

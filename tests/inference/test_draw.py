@@ -44,7 +44,9 @@ def test_the_generator_never_sees_the_mouth_it_replaces(numbered_clips):
     drawn = draw_frames(recorder, faces, references, np.zeros((40, 80), np.float32), [0, 1, 2, 3])
     stack = torch.cat(recorder.stacks)
     assert (lower_half(stack[:, :3]) == 0).all()
-    assert torch.allclose((stack[:, 3:] + 1) * 127.5, torch.from_numpy(references).permute(0, 3, 1, 2).float(), atol=1e-3)
+    assert torch.allclose(
+        (stack[:, 3:] + 1) * 127.5, torch.from_numpy(references).permute(0, 3, 1, 2).float(), atol=1e-3
+    )
     assert (drawn[:, :16] == faces[:, :16]).all()
     assert (drawn[:, 16:] == 128).all()
 

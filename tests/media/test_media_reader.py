@@ -81,7 +81,11 @@ def test_a_damaged_end_is_read_by_pyav_as_far_as_it_goes(tmp_path, numbers, nois
 @pytest.mark.parametrize("read", [probe, read_audio, read_video_25fps])
 @pytest.mark.parametrize(
     ("name", "data", "words"),
-    [("none.mp4", None, "does not exist"), ("zero.mp4", b"", "zero bytes"), ("text.mp4", b"hello" * 99, "no video or sound")],
+    [
+        ("none.mp4", None, "does not exist"),
+        ("zero.mp4", b"", "zero bytes"),
+        ("text.mp4", b"hello" * 99, "no video or sound"),
+    ],
 )
 def test_says_why_a_file_cannot_be_read(tmp_path, name, data, words, read):
     if data is not None:
@@ -148,6 +152,8 @@ def test_x01_starts_late_and_p02_is_uneven(data_dir):
 
 def test_decord_and_pyav_see_the_same(data_dir):
     path = data_dir / "data" / "clips" / "g01_360x288_mpeg1.mpg"
-    for (i, one), (j, other) in zip(FrameReader(path, backend="decord"), FrameReader(path, backend="pyav"), strict=True):
+    for (i, one), (j, other) in zip(
+        FrameReader(path, backend="decord"), FrameReader(path, backend="pyav"), strict=True
+    ):
         assert i == j
         assert np.abs(one[::8, ::8].astype(int) - other[::8, ::8]).mean() < 6

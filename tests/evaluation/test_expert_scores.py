@@ -1,0 +1,77 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from anchor.evaluation.sync import MAX_SHIFT, ClipEmbedding, clip_offset, embed_clip, score_expert
+from anchor.ops.images import lower_half, to_signed
+from anchor.timing import mel_window
+
+
+def _clips(num=6, length=80, shift=0, noise=0.0):
+    """Embeddings of a perfect expert, whose speech comes late by ``shift`` frames."""
+    generator = torch.Generator().manual_seed(0)
+    clips = []
+    for speaker in range(num):
+        speech = F.normalize(torch.randn(length, 32, generator=generator), dim=1)
+        face = torch.roll(speech, -shift, 0) + noise * torch.randn(length, 32, generator=generator)
+        clips.append(ClipEmbedding(f"s{speaker}", F.normalize(face, dim=1), speech))
+    return clips
+
+
+def test_a_perfect_expert_scores_one():
+    scores = score_expert(_clips(), 20.0).scores
+    for name in ("pair_accuracy", "foreign_accuracy", "offset_within_one", "offset_exact", "cosine_true"):
+        assert scores[f"expert/{name}"] == pytest.approx(1.0, abs=1e-3)
+    assert scores["expert/loss"] < 0.01
+    assert scores["expert/peak_offset_frames"] == 0
+
+
+def test_chance_is_chance():
+    scores = score_expert(_clips(num=20, noise=1e6), 1.0).scores
+    assert scores["expert/pair_accuracy"] == pytest.approx(0.5, abs=0.05)
+    assert scores["expert/foreign_accuracy"] == pytest.approx(0.5, abs=0.05)
+    assert scores["expert/loss"] == pytest.approx(scores["expert/loss_chance"], abs=0.05)
+    assert scores["expert/loss_chance"] < math.log(23)
+
+
+def test_late_sound_is_found_with_its_sign():
+    result = score_expert(_clips(shift=6), 20.0)
+    assert result.scores["expert/peak_offset_frames"] == 6
+    assert result.scores["expert/offset_within_one"] == 0
+    assert result.details["offsets"] == [6] * 6
+    assert clip_offset(_clips(shift=-3)[0].face_TD, _clips(shift=-3)[0].speech_TD) == -3
+    assert len(result.details["shift_curve"]) == 2 * MAX_SHIFT + 1
+
+
+def test_clips_too_short_for_a_curve_still_give_accuracy():
+    result = score_expert(_clips(length=20), 20.0)
+    assert "shift_curve" not in result.details
+    assert "expert/offset_exact" not in result.scores
+    assert result.scores["expert/pair_accuracy"] == 1.0
+
+
+def test_rows_are_the_windows_that_training_shows(small_expert):
+    rng = np.random.default_rng(0)
+    faces = rng.integers(0, 256, (12, 32, 32, 3), np.uint8)
+    mel = rng.uniform(-4, 4, (60, 80)).astype(np.float32)
+    small_expert.eval()
+    face_TD, speech_TD = embed_clip(small_expert, faces, mel, first_frame=3)
+    assert face_TD.shape == speech_TD.shape == (8, 8)
+    window = to_signed(lower_half(torch.from_numpy(faces[1:6]).permute(0, 3, 1, 2)))[None]  # centred on frame 3
+    with torch.no_grad():
+        assert torch.allclose(small_expert.embed_mouths(window)[0], face_TD[1], atol=1e-5)
+        heard = torch.from_numpy(mel_window(mel, 3 + 3))[None, None]
+        assert torch.allclose(small_expert.embed_speech(heard)[0], speech_TD[1], atol=1e-5)
+
+
+def test_an_untrained_expert_is_near_chance(small_expert, speakers):
+    clips = []
+    for clip in speakers.clips:
+        faces = speakers.read_frames(clip, range(clip.num_frames))
+        clips.append(ClipEmbedding(clip.speaker, *embed_clip(small_expert.eval(), faces, speakers.read_mel(clip))))
+    scores = score_expert(clips, 10.0).scores
+    assert 0.4 < scores["expert/pair_accuracy"] < 0.6
+    assert 0.4 < scores["expert/foreign_accuracy"] < 0.6

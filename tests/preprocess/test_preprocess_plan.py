@@ -1,0 +1,100 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from anchor.errors import ConfigError, MediaError
+from anchor.ops.mel import log_mel
+from anchor.preprocess.segments import Segment, cut_audio, cut_mel, plan_segments
+from anchor.preprocess.sources import find_sources
+from anchor.preprocess.splits import Part, assign_splits
+
+
+def spans(ids, **options):
+    return [(s.start, s.stop) for s in plan_segments(np.array(ids), **{"max_frames": 250, "min_frames": 15, **options})]
+
+
+def test_segments_start_on_the_grid_and_hold_one_face():
+    assert spans([0] * 100) == [(0, 100)]
+    assert spans([-1] * 3 + [0] * 97) == [(5, 100)]
+    assert spans([0] * 52 + [1] * 48) == [(0, 52), (55, 100)]
+    assert spans([0] * 40 + [-1] * 20 + [2] * 40) == [(0, 40), (60, 100)]
+    assert spans([0] * 10 + [-1] * 20) == []
+    assert spans([]) == []
+
+
+@pytest.mark.parametrize("length", [250, 251, 262, 499, 500, 612, 1499])
+def test_long_stretches_are_cut_evenly_and_wholly(length):
+    parts = spans([0] * length)
+    assert all(start % 5 == 0 and 15 <= stop - start <= 250 for start, stop in parts)
+    assert parts[0][0] == 0
+    assert parts[-1][1] == length
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(parts))
+
+
+def test_a_single_segment_can_be_halved():
+    assert spans([0] * 100, min_segments=2) == [(0, 50), (50, 100)]
+    assert spans([0] * 20, min_segments=2) == [(0, 20)]  # too short for two
+
+
+def test_the_mel_of_a_segment_is_that_of_its_own_sound():
+    samples = (0.1 * np.random.default_rng(0).standard_normal(640 * 200)).astype(np.float32)
+    whole = log_mel(samples)
+    for segment in (Segment(0, 50), Segment(35, 112), Segment(150, 200)):
+        piece, own = cut_mel(whole, segment), log_mel(cut_audio(samples, segment))
+        assert piece.shape == own.shape
+        np.testing.assert_allclose(piece[3:-3], own[3:-3], atol=1e-3)
+
+
+def parts_of(**speakers):
+    return [Part(f"{name}{i}", name, 100) for name, count in speakers.items() for i in range(count)]
+
+
+def test_speakers_are_held_out_whole_and_always_the_same():
+    parts = parts_of(**{f"s{i}": 3 for i in range(20)})
+    splits = assign_splits(parts, "auto", 0.1, 0)
+    assert splits == assign_splits(parts, "auto", 0.1, 0)
+    assert splits != assign_splits(parts, "auto", 0.1, 1)
+    held_out = {part.speaker for part, split in zip(parts, splits, strict=True) if split == "val"}
+    assert len(held_out) == 2
+    assert splits.count("val") == 6
+    shuffled = parts[::-1]
+    assert assign_splits(shuffled, "auto", 0.1, 0) == splits[::-1]
+
+
+@pytest.mark.parametrize("val_share", [0.001, 0.5, 0.999])
+@pytest.mark.parametrize("split", ["auto", "time"])
+def test_neither_side_is_ever_empty(val_share, split):
+    for parts in (parts_of(a=1, b=1), parts_of(a=2), parts_of(a=9)):
+        if split == "time" and len(parts) == 2 and parts[0].speaker != parts[1].speaker:
+            continue  # one part each: time has nothing to hold out
+        assert set(assign_splits(parts, split, val_share, 0)) == {"train", "val"}
+
+
+def test_by_time_the_end_is_held_out():
+    assert assign_splits(parts_of(a=10), "time", 0.2, 0) == ["train"] * 8 + ["val"] * 2
+    assert assign_splits(parts_of(a=3), "auto", 0.1, 0) == ["train", "train", "val"]
+    with pytest.raises(ConfigError, match="needs two speakers"):
+        assign_splits(parts_of(a=3), "speaker", 0.1, 0)
+
+
+def test_speakers_come_from_folders_or_files(tmp_path):
+    for name in ("ann/one.mp4", "ann/two.MOV", "bob/one.mp4", "loose.mp4", "loose.mpg", ".hidden/x.mp4", "notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / "ann" / "one.truth.json").write_text("{}")
+    found = find_sources(tmp_path)
+    assert [(s.name, s.speaker) for s in found] == [
+        ("ann/one.mp4", "ann"), ("ann/two.MOV", "ann"), ("bob/one.mp4", "bob"),
+        ("loose.mp4", "loose"), ("loose.mpg", "loose"),
+    ]  # fmt: skip
+    assert len({s.key for s in found}) == 5
+    assert all("." not in s.key and "/" not in s.key for s in found)
+    assert found[0].truth_path is not None
+    assert find_sources(tmp_path / "loose.mp4")[0].speaker == "loose"
+    with pytest.raises(MediaError, match="does not exist"):
+        find_sources(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MediaError, match="holds no video"):
+        find_sources(tmp_path / "empty")

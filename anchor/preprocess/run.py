@@ -112,6 +112,10 @@ def _build(
         raise MediaError(_nothing_kept(sources, results))
     parts = [Part(s.key, result.speaker, s.num_frames) for result in results for s in result.segments]
     splits = assign_splits(parts, split, val_share, seed)
+    if "val" not in splits:
+        print(
+            f"{out}: {parts[0].num_frames} frames are too few to hold any out; there is no val clip.", file=sys.stderr
+        )
     writer = ShardSetWriter(partial, settings.image_size, mel_config_hash())
     segments = [segment for result in results for segment in result.segments]
     for segment, part, side in zip(segments, parts, splits, strict=True):

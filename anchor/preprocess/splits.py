@@ -52,4 +52,6 @@ def assign_splits(parts: Sequence[Part], split: SplitName, val_share: float, see
                 break
             chosen.add(part.key)
             reached += part.num_frames
+    if not chosen and len(parts) > 1:  # one part each: the last speaker is held out after all
+        chosen.add(parts[-1].key)
     return ["val" if part.key in chosen else "train" for part in parts]

@@ -80,5 +80,5 @@ def shift_curve(face_TD: Tensor, speech_TD: Tensor, max_shift: int) -> Tensor:
     """
     cosine_TT = face_TD.float() @ speech_TD.float().T
     length = len(cosine_TT)
-    inner = torch.arange(max_shift, length - max_shift, device=cosine_TT.device)
+    inner = torch.arange(max_shift, max(max_shift, length - max_shift), device=cosine_TT.device)
     return torch.stack([cosine_TT[inner, inner + shift].mean() for shift in range(-max_shift, max_shift + 1)])

@@ -33,6 +33,10 @@ def test_shift_curve_peaks_where_the_audio_is_late():
     assert int(shift_curve(face, speech, 10).argmax()) - 10 == 3
 
 
+def test_shift_curve_of_a_clip_too_short_is_not_a_number():
+    assert shift_curve(torch.ones(12, 4), torch.ones(12, 4), 15).isnan().all()
+
+
 def test_pair_accuracy_counts_only_the_shifts_asked_for():
     speech = torch.eye(30)
     won, count = pair_accuracy(speech, speech, 5, 15)

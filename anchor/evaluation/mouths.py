@@ -20,7 +20,7 @@ from anchor.inference import ReferenceKind, back_and_forth, choose_references, d
 from anchor.metrics import correlation, jitter_ratio, psnr, ssim
 from anchor.models import SyncNet
 from anchor.ops.images import lower_half, mouth_weights, to_signed
-from anchor.timing import mel_window
+from anchor.timing import WINDOW_FRAMES, mel_window
 
 __all__ = ["PairResult", "Strip", "measure_speed", "score_pair", "sum_up"]
 
@@ -47,6 +47,19 @@ class PairResult:
     strip: Strip | None = None
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """A face with its own speech (``own``) and with another's (``dub``)."""
+
+    face: EvaluationClip
+    speech: EvaluationClip
+    references_T: np.ndarray  # for each frame of the face
+    own_TSSC: np.ndarray
+    dub_TSSC: np.ndarray
+    spoken: np.ndarray  # for each dubbed frame, the frame of the speech
+    order: np.ndarray  # and the frame of the face
+
+
 def score_pair(
     generator: nn.Module,
     shelf: ClipShelf,
@@ -59,28 +72,14 @@ def score_pair(
     with_strip: bool = False,
 ) -> PairResult:
     """Draw and measure one pair; real pictures go through the same code, under names that begin with ``real/``."""
-    face, speech = shelf.read(pair.face), shelf.read(pair.speech)
-    references_T = choose_references(reference, np.zeros(len(face), int))
-    own_TSSC = draw_frames(
-        generator, face.faces_TSSC, face.faces_TSSC[references_T], face.mel_SM, range(len(face)), batch_size
-    )
-    spoken = np.arange(pair.shift, len(speech))  # frames of the speech
-    order = back_and_forth(len(spoken), len(face))
-    dub_TSSC = draw_frames(
-        generator, face.faces_TSSC[order], face.faces_TSSC[references_T[order]], speech.mel_SM, list(spoken), batch_size
-    )
-    result = PairResult(pair)
-    scores = result.scores
-    scores |= {f"self/{name}": value for name, value in _likeness(own_TSSC, face.faces_TSSC).items()}
-    copied = _likeness(face.faces_TSSC[references_T], face.faces_TSSC)
-    scores |= {f"copy/{name}": value for name, value in copied.items() if name.startswith(("mouth", "lower"))}
-    _score_motion(scores, dub_TSSC, face, speech, order, spoken)
+    drawn = _draw(generator, shelf.read(pair.face), shelf.read(pair.speech), pair.shift, reference, batch_size)
+    result = PairResult(pair, _score_likeness(drawn) | _score_motion(drawn))
     if reader is not None:
-        _score_opening(scores, reader, own_TSSC, dub_TSSC, face, speech, order, spoken)
+        result.scores |= _score_opening(reader, drawn)
     if expert is not None:
-        _score_sync(scores, expert, dub_TSSC, speech, pair.shift)
+        result.scores |= _score_sync(expert, drawn)
     if with_strip:
-        result.strip = _strip(pair, face, speech, own_TSSC, dub_TSSC, order, spoken)
+        result.strip = _strip(pair, drawn)
     return result
 
 
@@ -140,16 +139,52 @@ def loudness(mel_SM: np.ndarray, frames: np.ndarray) -> np.ndarray:
     return _smoothed(np.array([mel_window(mel_SM, int(frame))[:, 6:10].mean() for frame in frames]))
 
 
-def _likeness(drawn_TSSC: np.ndarray, real_TSSC: np.ndarray) -> dict[str, float]:
+def _draw(
+    generator: nn.Module,
+    face: EvaluationClip,
+    speech: EvaluationClip,
+    shift: int,
+    reference: ReferenceKind,
+    batch_size: int,
+) -> _Drawn:
+    references_T = choose_references(reference, np.zeros(len(face), int))
+    spoken = np.arange(shift, len(speech))
+    order = back_and_forth(len(spoken), len(face))
+    copied_TSSC = face.faces_TSSC[references_T]
+    own_TSSC = draw_frames(generator, face.faces_TSSC, copied_TSSC, face.mel_SM, range(len(face)), batch_size)
+    dub_TSSC = draw_frames(
+        generator,
+        face.faces_TSSC[order],
+        copied_TSSC[order],
+        speech.mel_SM,
+        [int(frame) for frame in spoken],
+        batch_size,
+    )
+    return _Drawn(face, speech, references_T, own_TSSC, dub_TSSC, spoken, order)
+
+
+def _score_likeness(drawn: _Drawn) -> dict[str, float]:
+    """``self/``: drawn against real. ``copy/``: the reference against real, what a generator must beat."""
+    away_T = np.abs(drawn.references_T - np.arange(len(drawn.face))) >= WINDOW_FRAMES
+    if not away_T.any():  # reference=same: everything is shown what it is to draw
+        away_T[:] = True
+    scores = {f"self/{name}": value for name, value in _likeness(drawn.own_TSSC, drawn.face.faces_TSSC, away_T).items()}
+    copied = _likeness(drawn.face.faces_TSSC[drawn.references_T], drawn.face.faces_TSSC, away_T)
+    return scores | {f"copy/{name}": value for name, value in copied.items() if name.startswith(("mouth", "lower"))}
+
+
+def _likeness(drawn_TSSC: np.ndarray, real_TSSC: np.ndarray, counted_T: np.ndarray) -> dict[str, float]:
+    """Single pictures are compared where ``counted_T``; jitter needs them all in a row."""
     drawn_TCHW, real_TCHW = _signed(drawn_TSSC), _signed(real_TSSC)
-    drawn_mouth, real_mouth = mouth_box(drawn_TCHW), mouth_box(real_TCHW)
-    drawn_half, real_half = lower_half(drawn_TCHW), lower_half(real_TCHW)
+    jitter = float(jitter_ratio(mouth_box(drawn_TCHW)[None], mouth_box(real_TCHW)[None]))
+    drawn_half, real_half = lower_half(drawn_TCHW[counted_T]), lower_half(real_TCHW[counted_T])
+    drawn_mouth, real_mouth = mouth_box(drawn_TCHW[counted_T]), mouth_box(real_TCHW[counted_T])
     scores = {
         "mouth_psnr": float(psnr(drawn_mouth, real_mouth).mean()),
         "lower_psnr": float(psnr(drawn_half, real_half).mean()),
         "lower_ssim": float(ssim(drawn_half, real_half).mean()),
         "lower_l1": float((drawn_half - real_half).abs().mean()),
-        "jitter_ratio": float(jitter_ratio(drawn_mouth[None], real_mouth[None])),
+        "jitter_ratio": jitter,
         "sharpness_ratio": float(_sharpness(drawn_mouth) / max(_sharpness(real_mouth), 1e-9)),
     }
     if min(real_mouth.shape[-2:]) >= SSIM_WINDOW:
@@ -157,71 +192,52 @@ def _likeness(drawn_TSSC: np.ndarray, real_TSSC: np.ndarray) -> dict[str, float]
     return scores
 
 
-def _score_motion(
-    scores: dict[str, float],
-    dub_TSSC: np.ndarray,
-    face: EvaluationClip,
-    speech: EvaluationClip,
-    order: np.ndarray,
-    spoken: np.ndarray,
-) -> None:
-    own_loudness_T = loudness(face.mel_SM, np.arange(len(face)))
-    dub_motion_T = motion_energy(dub_TSSC)
-    scores["dub/motion_r"] = _r(dub_motion_T, loudness(speech.mel_SM, spoken))
-    scores["dub/motion_r_control"] = _r(dub_motion_T, own_loudness_T[order])
-    scores["real/motion_r"] = _r(motion_energy(face.faces_TSSC), own_loudness_T)
+def _score_motion(drawn: _Drawn) -> dict[str, float]:
+    own_loudness_T = loudness(drawn.face.mel_SM, np.arange(len(drawn.face)))
+    dub_motion_T = motion_energy(drawn.dub_TSSC)
+    return {
+        "dub/motion_r": _r(dub_motion_T, loudness(drawn.speech.mel_SM, drawn.spoken)),
+        "dub/motion_r_control": _r(dub_motion_T, own_loudness_T[drawn.order]),
+        "real/motion_r": _r(motion_energy(drawn.face.faces_TSSC), own_loudness_T),
+    }
 
 
-def _score_opening(
-    scores: dict[str, float],
-    reader: nn.Module,
-    own_TSSC: np.ndarray,
-    dub_TSSC: np.ndarray,
-    face: EvaluationClip,
-    speech: EvaluationClip,
-    order: np.ndarray,
-    spoken: np.ndarray,
-) -> None:
-    if face.opening_T is not None:
-        scores["real/opening_r"] = _r(read_openings(reader, face.faces_TSSC), face.opening_T)
-        scores["self/opening_r"] = _r(read_openings(reader, own_TSSC), face.opening_T)
-    read_T = read_openings(reader, dub_TSSC)
-    if speech.opening_T is not None:
-        scores["dub/opening_r"] = _r(read_T, speech.opening_T[spoken])
-    if face.opening_T is not None:
-        scores["dub/opening_r_control"] = _r(read_T, face.opening_T[order])
+def _score_opening(reader: nn.Module, drawn: _Drawn) -> dict[str, float]:
+    scores = {}
+    read_T = read_openings(reader, drawn.dub_TSSC)
+    if drawn.speech.opening_T is not None:
+        scores["dub/opening_r"] = _r(read_T, drawn.speech.opening_T[drawn.spoken])
+    if drawn.face.opening_T is not None:
+        scores["dub/opening_r_control"] = _r(read_T, drawn.face.opening_T[drawn.order])
+        scores["self/opening_r"] = _r(read_openings(reader, drawn.own_TSSC), drawn.face.opening_T)
+        scores["real/opening_r"] = _r(read_openings(reader, drawn.face.faces_TSSC), drawn.face.opening_T)
+    return scores
 
 
-def _score_sync(
-    scores: dict[str, float], expert: SyncNet, dub_TSSC: np.ndarray, speech: EvaluationClip, shift: int
-) -> None:
-    for name, faces_TSSC, first in (("dub", dub_TSSC, shift), ("real", speech.faces_TSSC, 0)):
-        face_TD, speech_TD = embed_clip(expert, faces_TSSC, speech.mel_SM, first)
+def _score_sync(expert: SyncNet, drawn: _Drawn) -> dict[str, float]:
+    scores = {}
+    pictures = {"dub": (drawn.dub_TSSC, int(drawn.spoken[0])), "real": (drawn.speech.faces_TSSC, 0)}
+    for name, (faces_TSSC, first_frame) in pictures.items():
+        face_TD, speech_TD = embed_clip(expert, faces_TSSC, drawn.speech.mel_SM, first_frame)
         scores[f"{name}/cosine"] = float((face_TD * speech_TD).sum(1).mean())
         offset = clip_offset(face_TD, speech_TD)
         if offset is not None:
             scores[f"{name}/offset"] = float(offset)
+    return scores
 
 
-def _strip(
-    pair: Pair,
-    face: EvaluationClip,
-    speech: EvaluationClip,
-    own_TSSC: np.ndarray,
-    dub_TSSC: np.ndarray,
-    order: np.ndarray,
-    spoken: np.ndarray,
-) -> Strip:
-    length = min(len(dub_TSSC), len(face))
-    at = np.unique(np.linspace(0.06 * length, 0.94 * length - 1, STRIP_FRAMES).astype(int))
+def _strip(pair: Pair, drawn: _Drawn) -> Strip:
+    length = min(len(drawn.dub_TSSC), len(drawn.face))
+    at = np.unique(np.linspace(0.06 * length, 0.94 * length - 1, STRIP_FRAMES).round().astype(int))
+    spoken, order = drawn.spoken[at], drawn.order[at]
     rows = [
-        ("real, own speech", face.faces_TSSC[order[at]]),
-        ("drawn, own speech", own_TSSC[order[at]]),
-        ("drawn, other speech", dub_TSSC[at]),
-        ("real speaker of that speech", speech.faces_TSSC[spoken[at]]),
+        ("real, own speech", drawn.face.faces_TSSC[order]),
+        ("drawn, own speech", drawn.own_TSSC[order]),
+        ("drawn, other speech", drawn.dub_TSSC[at]),
+        ("real speaker of that speech", drawn.speech.faces_TSSC[spoken]),
     ]
     title = f"{pair.face.key} speaks {pair.speech.key} ({pair.kind})"
-    return Strip(title, [int(frame) for frame in spoken[at]], [(label, list(pictures)) for label, pictures in rows])
+    return Strip(title, [int(frame) for frame in spoken], [(label, list(pictures)) for label, pictures in rows])
 
 
 def _signed(faces_TSSC: np.ndarray) -> Tensor:

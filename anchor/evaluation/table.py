@@ -83,7 +83,7 @@ GROUPS: dict[str, tuple[str, list[Row]]] = {
         ],
     ),
     "Own speech": (
-        "The generator redraws each face with its own speech; the reference comes from another part of the clip.",
+        "The generator redraws each face with its own speech; counted where the reference is 5 frames away or more.",
         [
             Row(
                 "self/mouth_psnr",

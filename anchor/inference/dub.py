@@ -44,7 +44,7 @@ def infer(
     out: Path,
     device: Literal["auto", "mlu", "cuda", "cpu"] = "auto",
     faces: Literal["auto", "insightface", "yunet", "haar"] = "auto",
-    reference: ReferenceKind = "shifted",
+    reference: ReferenceKind = "fixed",
     batch_size: int = 16,
 ) -> None:
     """The person of a video or picture speaks a recording: an mp4 at 25 fps, as long as the speech.
@@ -52,7 +52,7 @@ def infer(
     face: a video, or a picture, of one person. A video that is shorter than the speech runs back and forth.
     speech: anything with a sound track.
     checkpoint: what stage generator, finetune or quality left.
-    reference: which frame tells how the person looks: shifted (half a clip away), fixed (one frame) or same.
+    reference: which frame tells how the person looks: fixed (one for all), shifted (half a clip away) or same.
 
     Frames without a face stay as they are. The file appears under its name when it is complete.
     """
@@ -107,7 +107,7 @@ class Dubber:
         store: FrameStore,
         track: FaceTrack,
         *,
-        reference: ReferenceKind = "shifted",
+        reference: ReferenceKind = "fixed",
         batch_size: int = 16,
     ) -> None:
         assert len(store) == len(track.ids), "one box a frame"

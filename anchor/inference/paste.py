@@ -13,7 +13,7 @@ from anchor.faces import paste_face
 
 __all__ = ["match_colours", "mouth_mask", "paste_mouth"]
 
-SEAM = 0.06  # of the side: the fade below the middle of the face, above the lips of every pose we saw
+SEAM_TOP, SEAM_BOTTOM = 0.55, 0.67  # of the side: the fade under the nose, which speech does not move; lips begin at 0.7
 EDGE = 0.20  # of half the side: the fade towards cheeks, jaw and chin
 ROUNDNESS = 3.0  # exponent of the superellipse: 2 is an ellipse, more fills the corners; at 3 they stay the original
 MAX_SHIFT = 16.0  # grey levels by which a drawn mouth may be shifted to meet the skin around it
@@ -29,7 +29,7 @@ def mouth_mask(size: int) -> np.ndarray:
     place = (np.arange(size, dtype=np.float32) + 0.5) / size
     across, down = np.abs(2 * place - 1), np.clip(2 * place - 1, 0, 1)
     radius = (across[None, :] ** ROUNDNESS + down[:, None] ** ROUNDNESS) ** (1 / ROUNDNESS)
-    mask = _ease((1 - radius) / EDGE) * _ease((place - 0.5) / SEAM)[:, None]
+    mask = _ease((1 - radius) / EDGE) * _ease((place - SEAM_TOP) / (SEAM_BOTTOM - SEAM_TOP))[:, None]
     mask.setflags(write=False)
     return mask
 

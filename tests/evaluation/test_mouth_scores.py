@@ -118,3 +118,17 @@ def test_speed_is_a_positive_number(small_generator):
     speed = measure_speed(small_generator.eval(), 32, 4, repeats=2)
     assert speed["speed/frames_per_second"] > 0
     assert speed["speed/one_frame_ms"] > 0
+
+
+def test_frames_that_are_shown_to_the_generator_do_not_count(speakers, held_out):
+    class Copy(nn.Module):
+        """A stand-in: draws the reference."""
+
+        def forward(self, face_N6HW, mel_N1MS):
+            return lower_half(face_N6HW[:, 3:])
+
+    shelf, pair = ClipShelf(speakers, SIZE, 500), pair_up(held_out)[0]
+    fixed = score_pair(Copy(), shelf, pair, reference="fixed").scores
+    same = score_pair(Copy(), shelf, pair, reference="same").scores
+    assert fixed["self/mouth_psnr"] < 35  # nothing of the frames at the reference, which would be 60
+    assert same["self/mouth_psnr"] == pytest.approx(60, abs=0.1)

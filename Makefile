@@ -1,4 +1,4 @@
-# make demo | make demo VIDEO=me.mp4 [SPEECH=voice.wav] | make test | make test-slow | make check
+# make demo [QUICK=1] | make demo VIDEO=me.mp4 [SPEECH=voice.wav] | make test | make test-slow | make check
 # The first call creates .venv and installs pinned packages; later calls need no network.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -14,8 +14,8 @@ export OMP_NUM_THREADS ?= 1
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "anchor needs Python 3.10 or later and make. Run: apt-get install -y python3 python3-venv"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) is too old: anchor needs Python 3.10 or later; give another with make PYTHON=..."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "anchor needs Python 3.11 or later and make. Run: apt-get install -y python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is too old: the pinned packages need Python 3.11 or later; give another with make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv is missing. Run: $(APT_LINE)"; exit 1; }
 	@echo "make: installing pinned packages into $(VENV) (several GB, a few minutes, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/python -m launch.demo $(if $(VIDEO),"video=$(VIDEO)") $(if $(SPEECH),"speech=$(SPEECH)") $(if $(OUT),"out=$(OUT)")
+	@$(BIN)/python -m launch.demo $(if $(VIDEO),"video=$(VIDEO)") $(if $(SPEECH),"speech=$(SPEECH)") $(if $(OUT),"out=$(OUT)") $(if $(QUICK),quick=true)
 
 test: $(READY)
 	@$(BIN)/python -m pytest -n 2 --durations=10

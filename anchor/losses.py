@@ -18,6 +18,7 @@ __all__ = [
     "weighted_l1",
 ]
 
+MAX_SCALE = 100.0  # the inverse temperature's bound in CLIP (Radford et al. 2021, arXiv 2103.00020)
 PROBABILITY_FLOOR = 1e-3  # a wrong pair costs at most ln(1000) = 6.9 and pulls with at most 1000
 
 
@@ -56,7 +57,7 @@ def info_nce(face_BD: Tensor, speech_BD: Tensor, weight_BB: Tensor, scale: Tenso
         face_BD, speech_BD = F.normalize(face_BD.float(), dim=1), F.normalize(speech_BD.float(), dim=1)
         eye_BB = torch.eye(len(face_BD), device=face_BD.device)
         weight_BB = torch.maximum(weight_BB.float(), eye_BB)
-        logits_BB = scale.float() * face_BD @ speech_BD.T + weight_BB.clamp_min(1e-9).log()
+        logits_BB = scale.float().clamp(max=MAX_SCALE) * face_BD @ speech_BD.T + weight_BB.log()  # log 0 leaves it out
         answers_B = torch.arange(len(face_BD), device=face_BD.device)
         return 0.5 * (F.cross_entropy(logits_BB, answers_B) + F.cross_entropy(logits_BB.T, answers_B))
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["correlation", "jitter_ratio", "pair_accuracy", "psnr", "shift_curve", "ssim"]
+__all__ = ["correlation", "jitter", "jitter_ratio", "pair_accuracy", "psnr", "shift_curve", "ssim"]
 
 
 def psnr(output_NCHW: Tensor, real_NCHW: Tensor) -> Tensor:
@@ -43,12 +43,14 @@ def jitter_ratio(output_BTCHW: Tensor, real_BTCHW: Tensor) -> Tensor:
 
     Pictures are averaged over blocks of 4 x 4 pixels first: sensor noise, which no generator draws, is no jitter.
     """
+    return jitter(output_BTCHW).mean() / jitter(real_BTCHW).mean().clamp_min(1e-6)
 
-    def jitter(x_BTCHW: Tensor) -> Tensor:
-        B, T = x_BTCHW.shape[:2]
-        return F.avg_pool2d(x_BTCHW.float().flatten(0, 1), 4).unflatten(0, (B, T)).diff(n=2, dim=1).abs().mean()
 
-    return jitter(output_BTCHW) / jitter(real_BTCHW).clamp_min(1e-6)
+def jitter(x_BTCHW: Tensor) -> Tensor:
+    """Mean absolute second difference in time of each window, (B,); see :func:`jitter_ratio`."""
+    B, T = x_BTCHW.shape[:2]
+    blocks_BTChw = F.avg_pool2d(x_BTCHW.float().flatten(0, 1), 4).unflatten(0, (B, T))
+    return blocks_BTChw.diff(n=2, dim=1).abs().flatten(1).mean(1)
 
 
 def correlation(left_N: Tensor, right_N: Tensor) -> Tensor:

@@ -97,7 +97,11 @@ class TrainOrder(Sampler[list[WindowKey]]):
 
 
 class ValidationOrder(Sampler[list[WindowKey]]):
-    """Batches of the fixed validation windows: evenly spread over each clip, the same for every run and world."""
+    """Batches of the fixed validation windows: evenly spread over each clip, the same for every run and world.
+
+    Raises:
+        ConfigError: there are fewer windows than ranks.
+    """
 
     def __init__(
         self,
@@ -114,6 +118,11 @@ class ValidationOrder(Sampler[list[WindowKey]]):
             count = min(windows_per_clip, len(centres))
             places = np.linspace(0, len(centres) - 1, 2 * count + 1)[1::2]
             keys += [WindowKey(i, int(centres[round(place)]), 0) for place in places]
+        if len(keys) < world_size:
+            raise ConfigError(
+                f"{len(keys)} validation windows are too few for {world_size} cards. Raise "
+                "datamodule.val_windows_per_clip, or hold more clips out in `anchor preprocess`."
+            )
         mine = keys[rank::world_size]
         self.batches = [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from anchor.device import has_mlu
 from anchor.errors import DeviceError
 
 __all__ = ["Machine", "resolve_machine"]
@@ -48,17 +49,21 @@ def resolve_machine(config: Mapping[str, Any]) -> Machine:
     """
     import torch
 
-    name, devices, nodes = config["name"], config["devices"], int(config["nodes"])
+    name, devices = config["name"], config["devices"]
     if name not in NAMES:
         raise DeviceError(f"accelerator.name={name} is unknown. Choose one of {', '.join(NAMES)}.")
     cards = torch.cuda.device_count()
+    if name == "auto" and has_mlu():
+        raise DeviceError(
+            "torch_mlu sees a card, and this version trains on CUDA and CPU only. Name one: accelerator=cpu."
+        )
     if name == "auto":
         name = "cuda" if cards else "cpu"
     if name == "cuda" and not cards:
         raise DeviceError(f"accelerator=cuda: PyTorch {torch.__version__} sees no CUDA card. Use accelerator=cpu.")
     if devices == "auto":
         devices = cards if name == "cuda" else 1
-    devices = int(devices)
+    devices, nodes = _count("devices", devices), _count("nodes", config["nodes"])
     if devices < 1 or nodes < 1:
         raise DeviceError(f"accelerator.devices={devices} accelerator.nodes={nodes}: both must be at least 1.")
     if name == "cuda" and devices > cards:
@@ -69,6 +74,13 @@ def resolve_machine(config: Mapping[str, Any]) -> Machine:
     if precision == "auto":
         precision = "bf16-mixed" if name == "cuda" or _cpu_computes_bfloat16() else "32-true"
     return Machine(name, devices, nodes, precision)
+
+
+def _count(key: str, value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise DeviceError(f"accelerator.{key}={value} is not a whole number.") from None
 
 
 def _cpu_computes_bfloat16() -> bool:

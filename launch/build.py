@@ -9,9 +9,10 @@ from typing import Any
 
 import lightning as L
 from hydra.utils import instantiate
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from anchor.errors import CheckpointError, ConfigError
-from anchor.models import load_network
+from anchor.models import load_network, read_checkpoint
 from launch.accelerators import Machine
 from launch.targets import check_targets
 
@@ -41,7 +42,10 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
         options["image_size"] = module.net.image_size  # type: ignore[union-attr]
     datamodule = _instantiate("datamodule", options)
     trainer = build_trainer(config, machine, by_hand=not module.automatic_optimization)
-    return Run(module, datamodule, trainer, find_resume(config))
+    resume = find_resume(config)
+    if resume is not None:
+        check_resume(resume, module)
+    return Run(module, datamodule, trainer, resume)
 
 
 def build_module(options: Mapping[str, Any]) -> L.LightningModule:
@@ -63,12 +67,16 @@ def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) ->
     for key in ("strategy", "precision", "plugins"):
         if options.get(key) is None:
             options.pop(key, None)
-    if by_hand and options["max_steps"] > 0:
-        options["max_steps"] *= 2  # both networks step once in a batch, and Lightning counts each
+    for key in ("max_steps", "min_steps"):
+        if by_hand and (options[key] or 0) > 0:
+            options[key] *= 2  # both networks step once in a batch, and Lightning counts each
     options["max_epochs"] = options["max_epochs"] if options["max_epochs"] is not None else -1
     callbacks = [_instantiate(f"callbacks.{name}", spec) for name, spec in config["callbacks"].items() if spec]
     logger = _instantiate("logger", config["logger"]) if config["logger"].get("_target_") else False
-    return L.Trainer(**{**arguments, **options}, callbacks=callbacks, logger=logger)
+    try:
+        return L.Trainer(**{**arguments, **options}, callbacks=callbacks, logger=logger)
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise ConfigError(f"trainer: {error}") from error
 
 
 def find_resume(config: Mapping[str, Any]) -> Path | None:
@@ -86,6 +94,21 @@ def find_resume(config: Mapping[str, Any]) -> Path | None:
     if not Path(wanted).is_file():
         raise CheckpointError(f"resume={wanted}: no such checkpoint. Use resume=auto, resume=none or a path.")
     return Path(wanted)
+
+
+def check_resume(path: Path, module: L.LightningModule) -> None:
+    """See that the checkpoint at ``path`` is of the same stage and network as ``module``.
+
+    Raises:
+        CheckpointError: it is of another one; names both.
+    """
+    held, wanted = read_checkpoint(path)["hyper_parameters"], module.hparams
+    for key in ("stage", "net"):
+        if held.get(key) != wanted.get(key):
+            raise CheckpointError(
+                f"{path}: its {key} is {held.get(key)}, and this run's is {wanted.get(key)}. "
+                "Give another run_dir, or resume=none to start anew."
+            )
 
 
 def _instantiate(place: str, options: Mapping[str, Any]) -> Any:

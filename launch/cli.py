@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from anchor.errors import AnchorError, ConfigError
 from launch.guard import check_packages
+from launch.targets import guard_hydra
 
 __all__ = ["compose_run", "train"]
 
 
 def train(arguments: list[str]) -> int:
-    """Run Hydra on ``arguments``; everything its users know works: -m, --cfg, --info, hydra.run.dir, launchers."""
-    check_packages()
-    import hydra
+    """Run Hydra on ``arguments``; everything its users know works: -m, --cfg, --info, hydra.run.dir, launchers.
 
+    Raises:
+        ConfigError: a key, a choice or a folder that cannot be; Hydra's own sentence.
+    """
+    check_packages()
+    for argument in arguments:
+        if "()" in argument.partition("=")[0]:
+            raise ConfigError(f"{argument}: a logging factory is not allowed; it could call anything.")
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    guard_hydra()
     sys.argv = ["anchor train", *arguments]
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us, and not as Hydra's trimmed traceback
     application = hydra.main(version_base="1.3", config_path="pkg://anchor.conf", config_name="train")(_run)
-    application()
+    try:
+        application()
+    except (HydraException, OmegaConfBaseException, OSError) as error:
+        if wants_traceback:
+            raise
+        cause = error.__cause__ if isinstance(error.__cause__, AnchorError) else error
+        raise ConfigError(" ".join(str(cause).split())) from error
     return 0
 
 
@@ -29,17 +49,12 @@ def _run(config: Any) -> float | None:
     from launch.job import JobError, run_job
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    path, machine = compose_run(config)
+    print(f"anchor train: {config.stage} on {machine.devices} x {machine.name}, {machine.precision}, in {path.parent}")
+    if "expert" in config.module and config.module.expert is None:
+        print("anchor train: no expert judges this run; give module.expert=PATH for a sync loss.", file=sys.stderr)
     try:
-        path, machine = compose_run(config)
-        print(
-            f"anchor train: {config.stage} on {machine.devices} x {machine.name}, {machine.precision}, in {path.parent}"
-        )
-        if "expert" in config.module and config.module.expert is None:
-            print("anchor train: no expert judges this run; give module.expert=PATH for a sync loss.", file=sys.stderr)
         result = run_job(path, machine)
-    except AnchorError as error:
-        print(f"anchor train: {error}", file=sys.stderr)
-        sys.exit(2)
     except JobError as error:
         print(f"anchor train: {error}.", file=sys.stderr)
         sys.exit(error.status)
@@ -72,7 +87,9 @@ def compose_run(config: Any) -> tuple[Path, Any]:
     find_resume(resolved)
     for key in ("base", "expert"):
         path = resolved["module"].get(key)
-        if path is not None and not Path(path).is_file():
+        if path is None and not (key == "expert" or key not in resolved["module"]):
+            raise ConfigError(f"module.{key}= must be given: the checkpoint of an earlier stage.")
+        if path is not None and not Path(str(path)).is_file():
             raise ConfigError(
                 f"module.{key}={path}: no such checkpoint. A stage leaves it as RUN_DIR/checkpoints/last.ckpt."
             )

@@ -17,7 +17,7 @@ def check_packages() -> None:
         ConfigError: names the package and where the foreign one was found.
     """
     home = Path(__file__).resolve().parent.parent
-    for name in ("datamodules", "lightning_modules"):
+    for name in ("launch", "datamodules", "lightning_modules"):
         spec = find_spec(name)
         found = Path(spec.origin).resolve().parent.parent if spec and spec.origin else None
         if found != home:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import uuid
@@ -31,7 +32,7 @@ def run_job(config_path: Path, machine: Machine) -> dict[str, Any]:
     Raises:
         JobError: a worker failed.
     """
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -40,9 +41,11 @@ def run_job(config_path: Path, machine: Machine) -> dict[str, Any]:
             "accelerator.nodes: several machines are started by torchrun with `-m launch.worker CONFIG` on each."
         )
     os.environ[CONFIG_HASH] = hash_config(config_path)
-    if machine.name == "cpu":
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # more threads than cores spin against each other
+    os.environ["PYTHONSAFEPATH"] = "1"  # a folder named launch where the user stands must not hide ours
+    # Half of the logical cores: hyper-threads and loaders want the rest, and threads that wait spin against each other.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // (2 * machine.devices))))
     (config_path.parent / RESULT).unlink(missing_ok=True)
+    logs = tempfile.TemporaryDirectory(prefix="anchor-agent-")
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -53,10 +56,16 @@ def run_job(config_path: Path, machine: Machine) -> dict[str, Any]:
         local_addr="localhost",
         max_restarts=0,
         monitor_interval=0.2,
-        logs_specs=DefaultLogsSpecs(log_dir=tempfile.mkdtemp(prefix="anchor-agent-")),
+        logs_specs=DefaultLogsSpecs(log_dir=logs.name),
     )
     try:
-        elastic_launch(config, sys.executable)("-m", "launch.worker", str(config_path))
+        with logs:
+            elastic_launch(config, sys.executable)("-m", "launch.worker", str(config_path))
+    except SignalException as stop:
+        name = "Ctrl-C" if stop.sigval == signal.SIGINT else stop.sigval.name
+        raise JobError(
+            128 + stop.sigval, f"stopped by {name}; the same run_dir goes on from its last checkpoint"
+        ) from None
     except ChildFailedError as error:
         rank, first = error.get_first_failure()
         status = first.exitcode if first.exitcode > 0 else 128 - first.exitcode

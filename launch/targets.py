@@ -13,7 +13,7 @@ from typing import Any
 
 from anchor.errors import ConfigError
 
-__all__ = ["ALLOWED", "check_targets"]
+__all__ = ["ALLOWED", "check_targets", "guard_hydra"]
 
 ALLOWED = (
     "anchor.models.",
@@ -26,14 +26,52 @@ ALLOWED = (
 )
 
 
+# What Hydra itself builds before our application runs: launchers, sweepers, callbacks.
+HYDRAS_OWN = ("hydra._internal.", "hydra_plugins.", "hydra.experimental.callbacks.")
+
+
 def check_targets(config: Any) -> None:
     """See that every ``_target_`` anywhere in the resolved ``config`` is allowed; nothing is built.
 
     Raises:
-        ConfigError: a target that is not on the list, names nothing, or leads elsewhere through an import.
+        ConfigError: a target that is not on the list, names nothing, or leads elsewhere through an import; or text
+            that would be resolved once more, and could hide a target until then.
     """
+    for place, text in _texts(config, ""):
+        if "${" in text:
+            raise ConfigError(f"{place}={text} is not allowed: an interpolation that is still text after resolving.")
     for place, target in _targets(config, ""):
         _check(place, target)
+
+
+def guard_hydra() -> None:
+    """Put the allow-list at the door through which Hydra builds anything, its own callbacks and launchers included."""
+    from hydra._internal.instantiate import _instantiate2 as door
+
+    if getattr(door._resolve_target, "is_guarded", False):
+        return
+    resolve = door._resolve_target
+
+    def resolve_checked(target: Any, full_key: str) -> Any:
+        name = target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"
+        if not name.startswith(HYDRAS_OWN):
+            _check(full_key, name)
+        return resolve(target, full_key)
+
+    resolve_checked.is_guarded = True  # type: ignore[attr-defined]
+    door._resolve_target = resolve_checked
+
+
+def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(str(key), place)
+            yield from _texts(item, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from _texts(item, f"{place}[{i}]")
+    elif isinstance(value, str):
+        yield place, value
 
 
 def _targets(value: Any, place: str) -> Iterator[tuple[str, Any]]:

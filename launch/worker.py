@@ -6,6 +6,7 @@ or a scheduler sets.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
@@ -13,11 +14,12 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from anchor.errors import AnchorError, ConfigError
+from launch.guard import check_packages
 
-__all__ = ["CONFIG_HASH", "RESULT", "hash_config", "main", "run"]
+__all__ = ["CONFIG_HASH", "RESULT", "hash_config", "leave", "main", "run"]
 
 CONFIG_HASH = "ANCHOR_CONFIG_SHA256"  # what the parent composed, for every worker to compare
 RESULT = "result.json"
@@ -30,13 +32,28 @@ def hash_config(path: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Train what the file describes; status 2 for what the user can mend."""
-    (path,) = sys.argv[1:] if arguments is None else arguments
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        run(Path(path))
+        check_packages()
+        if len(words) != 1 or not Path(words[0]).is_file():
+            raise ConfigError(f"a worker takes the config.yaml of a run, and got {words}.")
+        run(Path(words[0]))
     except AnchorError as error:
         print(f"anchor train: {error}", file=sys.stderr, flush=True)
         return 2
     return 0
+
+
+def leave(status: int) -> NoReturn:
+    """End this process once every exit function has run, but before C++ tears its threads down.
+
+    A rank that had finished its work was seen to abort in that last moment (``terminate called without an active
+    exception``), which turned a good run into a failed one.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def run(config_path: Path) -> dict[str, Any]:
@@ -66,16 +83,15 @@ def run(config_path: Path) -> dict[str, Any]:
     if built.resume and trainer.is_global_zero:
         print(f"anchor train: going on from {built.resume}", file=sys.stderr)
     trainer.fit(built.module, datamodule=built.datamodule, ckpt_path=built.resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     last = run_dir / "checkpoints" / "last.ckpt"
     trainer.save_checkpoint(last)
     steps = batches_seen(trainer)
     scores: Mapping[str, Any] = {
         key: value for key, value in trainer.callback_metrics.items() if key.startswith("val/")
     }
-    if not scores or steps % int(config["trainer"]["val_check_interval"]):
-        scores = trainer.validate(built.module, datamodule=built.datamodule, verbose=False)[0]
+    interval = config["trainer"]["val_check_interval"]
+    if not scores or not isinstance(interval, int) or steps % interval:
+        scores = next(iter(trainer.validate(built.module, datamodule=built.datamodule, verbose=False)), {})
     result = {"checkpoint": str(last), "steps": steps, "metrics": {key: float(value) for key, value in scores.items()}}
     if trainer.is_global_zero:
         (run_dir / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -100,4 +116,7 @@ def quieten() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        leave(main())
+    except KeyboardInterrupt:
+        leave(130)

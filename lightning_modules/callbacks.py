@@ -27,8 +27,14 @@ class MetricsRecord(Callback):
         self.started = time.monotonic()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Time counts from here."""
-        self.started = time.monotonic()
+        """Keep what led to the step that training goes on from, and drop what came after it."""
+        kept: list[str] = []
+        if trainer.is_global_zero and self.path.is_file():
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if json.loads(line)["step"] <= batches_seen(trainer)]
+            self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        before_s = json.loads(kept[-1])["seconds"] if kept else 0.0
+        self.started = time.monotonic() - before_s
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Every few steps, the numbers of the step."""
@@ -43,7 +49,7 @@ class MetricsRecord(Callback):
     def _write(self, trainer: L.Trainer, prefix: str) -> None:
         if not trainer.is_global_zero:
             return
-        scores = {key: _number(value) for key, value in trainer.callback_metrics.items() if key.startswith(prefix)}
+        scores = {key: _plain(value) for key, value in trainer.callback_metrics.items() if key.startswith(prefix)}
         if not scores:
             return
         seconds = round(time.monotonic() - self.started, 2)
@@ -111,3 +117,8 @@ def _scores(metrics: dict[str, Any]) -> str:
 
 def _number(value: Tensor | float) -> float:
     return round(float(value), 6)
+
+
+def _plain(value: Tensor | float) -> float | None:
+    """A number that JSON knows: what is not finite becomes null."""
+    return _number(value) if math.isfinite(float(value)) else None

@@ -16,12 +16,26 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import Metric
 
 from anchor.batch import LipBatch
+from anchor.errors import ConfigError
+from anchor.metrics import jitter
 from anchor.models import LipGenerator, SyncNet, build_network, freeze, stack_faces
 from anchor.ops.images import lower_half, to_signed
 
-__all__ = ["OptimizerFactory", "Ramp", "as_network", "draw_mouths", "judge_sync", "scheduled", "set_up_expert"]
+__all__ = [
+    "JitterRatio",
+    "OptimizerFactory",
+    "Ramp",
+    "as_network",
+    "check_lr",
+    "draw_mouths",
+    "judge_sync",
+    "scheduled",
+    "set_up_expert",
+    "sync_kind",
+]
 
 OptimizerFactory = Callable[..., Optimizer]
 Network = nn.Module | Mapping[str, Any]  # built, or described as checkpoints describe it
@@ -33,6 +47,17 @@ def as_network(net: Network) -> nn.Module:
     """``net``, built if it came as a description, laid out channels last."""
     built = net if isinstance(net, nn.Module) else build_network(net)
     return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def check_lr(lr: float) -> float:
+    """``lr`` if it is a number above 0.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not lr > 0:
+        raise ConfigError(f"a learning rate must be a number above 0, and {lr!r} arrived. Set module.lr=1e-3, say.")
+    return lr
 
 
 def set_up_expert(module: L.LightningModule, expert: nn.Module | None) -> None:
@@ -55,6 +80,32 @@ def judge_sync(expert: SyncNet, output_BTChW: Tensor, batch: LipBatch) -> tuple[
     with torch.no_grad():
         speech_BD = expert.embed_speech(batch["mel_B1MS"])
     return expert.embed_mouths(output_BTChW), speech_BD
+
+
+def sync_kind(expert: SyncNet) -> str:
+    """How :func:`anchor.losses.sync_loss` reads this expert: as it was taught."""
+    return "bce" if expert.positive else "cosine"
+
+
+class JitterRatio(Metric):
+    """:func:`anchor.metrics.jitter_ratio` over all validation windows of all ranks, whatever the batches."""
+
+    output: Tensor
+    real: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("output", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("real", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, output_BTCHW: Tensor, real_BTCHW: Tensor) -> None:
+        """Add a batch of windows."""
+        self.output += jitter(output_BTCHW).double().sum()
+        self.real += jitter(real_BTCHW).double().sum()
+
+    def compute(self) -> Tensor:
+        """The ratio of all that was added."""
+        return (self.output / self.real.clamp_min(1e-9)).float()
 
 
 class Ramp(nn.Module):

@@ -11,14 +11,17 @@ from anchor.losses import motion_loss, sync_loss, weighted_l1
 from anchor.models import LipGenerator, SyncNet, describe, freeze
 from anchor.ops.images import mouth_weights
 from lightning_modules.common import (
+    JitterRatio,
     Network,
     OptimizerFactory,
     adamw,
     as_network,
+    check_lr,
     draw_mouths,
     judge_sync,
     scheduled,
     set_up_expert,
+    sync_kind,
 )
 from lightning_modules.generator import validation_scores
 
@@ -50,7 +53,7 @@ class FinetuneModule(L.LightningModule):
         optimizer: OptimizerFactory = adamw,
         motion_weight: float = 1.0,
         l1_weight: float = 1.0,
-        sync_weight: float = 0.0,
+        sync_weight: float = 0.01,
         mouth_weight: float = 4.0,
         lr: float = 5e-4,
         warmup_steps: int = 20,
@@ -60,10 +63,13 @@ class FinetuneModule(L.LightningModule):
         freeze(self.net.speech_encoder)
         freeze(self.net.face_decoder)
         set_up_expert(self, expert)
-        self.optimizer, self.lr, self.warmup_steps = optimizer, lr, warmup_steps
+        self.optimizer, self.lr, self.warmup_steps = optimizer, check_lr(lr), warmup_steps
         self.motion_weight, self.l1_weight, self.sync_weight = motion_weight, l1_weight, sync_weight
+        self.jitter_ratio = JitterRatio()
         self.register_buffer("mouth_weight_hW", mouth_weights(self.net.image_size, mouth_weight), persistent=False)
-        self.save_hyperparameters({"net": describe(self.net), "motion_weight": motion_weight, "lr": lr})
+        self.save_hyperparameters(
+            {"stage": "finetune", "net": describe(self.net), "motion_weight": motion_weight, "lr": lr}
+        )
 
     def on_fit_start(self) -> None:
         """The judge follows the network to its card."""
@@ -77,7 +83,7 @@ class FinetuneModule(L.LightningModule):
         l1 = weighted_l1(output, real, self.mouth_weight_hW)
         loss = self.motion_weight * motion + self.l1_weight * l1
         if self.expert is not None and self.sync_weight > 0:
-            sync = sync_loss(*judge_sync(self.expert, output, batch))
+            sync = sync_loss(*judge_sync(self.expert, output, batch), kind=sync_kind(self.expert))
             loss = loss + self.sync_weight * sync
             self.log("train/sync_loss", sync, batch_size=len(output))
         self.log_dict({"train/loss": loss, "train/l1": l1}, batch_size=len(output))
@@ -88,6 +94,8 @@ class FinetuneModule(L.LightningModule):
         """The fixed windows of the held-out minutes."""
         output, real = draw_mouths(self.net, batch)
         scores = validation_scores(output, real, batch, self.mouth_weight_hW, self.expert)
+        self.jitter_ratio.update(output, real)
+        self.log("val/jitter_ratio", self.jitter_ratio, batch_size=len(output))
         self.log_dict(scores, batch_size=len(output), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

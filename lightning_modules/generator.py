@@ -8,19 +8,22 @@ from torch import Tensor, nn
 
 from anchor.batch import LipBatch
 from anchor.losses import edge_loss, sync_loss, weighted_l1
-from anchor.metrics import jitter_ratio, psnr
+from anchor.metrics import psnr
 from anchor.models import LipGenerator, SyncNet, describe
 from anchor.ops.images import mouth_weights
 from lightning_modules.common import (
+    JitterRatio,
     Network,
     OptimizerFactory,
     Ramp,
     adamw,
     as_network,
+    check_lr,
     draw_mouths,
     judge_sync,
     scheduled,
     set_up_expert,
+    sync_kind,
 )
 
 __all__ = ["GeneratorModule"]
@@ -39,7 +42,6 @@ class GeneratorModule(L.LightningModule):
         mouth_weight: how many times a pixel of the mouth's box counts.
         edge_weight: weight of the edge loss beside L1.
         sync_weight, sync_start_step, sync_ramp_steps: the expert's say: none at first, then a ramp to its full weight.
-        sync_kind: ``"cosine"`` or ``"bce"``, as in :func:`anchor.losses.sync_loss`.
     """
 
     mouth_weight_hW: Tensor
@@ -57,7 +59,6 @@ class GeneratorModule(L.LightningModule):
         sync_weight: float = 0.05,
         sync_start_step: int = 400,
         sync_ramp_steps: int = 100,
-        sync_kind: str = "cosine",
         lr: float = 3e-3,
         warmup_steps: int = 50,
     ) -> None:
@@ -66,11 +67,14 @@ class GeneratorModule(L.LightningModule):
         set_up_expert(self, expert)
         if speech_from_expert and isinstance(expert, SyncNet):
             start_from(self.net.speech_encoder, expert.speech_encoder)
-        self.optimizer, self.lr, self.warmup_steps = optimizer, lr, warmup_steps
-        self.edge_weight, self.sync_kind = edge_weight, sync_kind
+        self.optimizer, self.lr, self.warmup_steps = optimizer, check_lr(lr), warmup_steps
+        self.edge_weight = edge_weight
         self.sync_ramp = Ramp(sync_weight, sync_start_step, sync_ramp_steps)
+        self.jitter_ratio = JitterRatio()
         self.register_buffer("mouth_weight_hW", mouth_weights(self.net.image_size, mouth_weight), persistent=False)
-        self.save_hyperparameters({"net": describe(self.net), "speech_from_expert": False, "lr": lr})
+        self.save_hyperparameters(
+            {"stage": "generator", "net": describe(self.net), "speech_from_expert": False, "lr": lr}
+        )
 
     def on_fit_start(self) -> None:
         """The judge follows the network to its card."""
@@ -84,7 +88,7 @@ class GeneratorModule(L.LightningModule):
         loss = l1 + self.edge_weight * edge_loss(output, real)
         weight = self.sync_ramp.value()
         if self.expert is not None and weight > 0:
-            sync = sync_loss(*judge_sync(self.expert, output, batch), kind=self.sync_kind)
+            sync = sync_loss(*judge_sync(self.expert, output, batch), kind=sync_kind(self.expert))
             loss = loss + weight * sync
             self.log("train/sync_loss", sync, batch_size=len(output), prog_bar=True)
         self.sync_ramp.advance()
@@ -97,6 +101,8 @@ class GeneratorModule(L.LightningModule):
         """The fixed windows, drawn with their own speech."""
         output, real = draw_mouths(self.net, batch)
         scores = validation_scores(output, real, batch, self.mouth_weight_hW, self.expert)
+        self.jitter_ratio.update(output, real)
+        self.log("val/jitter_ratio", self.jitter_ratio, batch_size=len(output))
         self.log_dict(scores, batch_size=len(output), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -111,10 +117,9 @@ def validation_scores(
     scores = {
         "val/l1": weighted_l1(output, real, weight_hW),
         "val/mouth_psnr": psnr(output, real).mean(),
-        "val/jitter_ratio": jitter_ratio(output, real),
     }
     if expert is not None:
-        scores["val/sync_loss"] = sync_loss(*judge_sync(expert, output, batch))
+        scores["val/sync_loss"] = sync_loss(*judge_sync(expert, output, batch), kind=sync_kind(expert))
     return scores
 
 

@@ -13,14 +13,17 @@ from anchor.losses import edge_loss, hinge_discriminator_loss, hinge_generator_l
 from anchor.models import LipGenerator, PatchDiscriminator, SyncNet, describe, without_gradients
 from anchor.ops.images import mouth_weights
 from lightning_modules.common import (
+    JitterRatio,
     Network,
     OptimizerFactory,
     Ramp,
     adamw,
     as_network,
+    check_lr,
     draw_mouths,
     judge_sync,
     set_up_expert,
+    sync_kind,
 )
 from lightning_modules.generator import validation_scores
 
@@ -67,11 +70,14 @@ class QualityModule(L.LightningModule):
         self.net: LipGenerator = as_network(net)  # type: ignore[assignment]
         self.discriminator: PatchDiscriminator = as_network(discriminator)  # type: ignore[assignment]
         set_up_expert(self, expert)
-        self.optimizer, self.lr, self.discriminator_lr = optimizer, lr, discriminator_lr
+        self.optimizer, self.lr, self.discriminator_lr = optimizer, check_lr(lr), check_lr(discriminator_lr)
         self.sync_weight, self.edge_weight = sync_weight, edge_weight
         self.adversarial_ramp = Ramp(adversarial_weight, adversarial_start_step, adversarial_ramp_steps)
+        self.jitter_ratio = JitterRatio()
         self.register_buffer("mouth_weight_hW", mouth_weights(self.net.image_size, mouth_weight), persistent=False)
-        self.save_hyperparameters({"net": describe(self.net), "discriminator": describe(self.discriminator), "lr": lr})
+        self.save_hyperparameters(
+            {"stage": "quality", "net": describe(self.net), "discriminator": describe(self.discriminator), "lr": lr}
+        )
 
     def on_fit_start(self) -> None:
         """The judge follows the network to its card."""
@@ -107,7 +113,7 @@ class QualityModule(L.LightningModule):
             adversarial = hinge_generator_loss(self.discriminator(output.flatten(0, 1)))
             loss = loss + self.adversarial_ramp.value() * adversarial
             if self.expert is not None and self.sync_weight > 0:
-                sync = sync_loss(*judge_sync(self.expert, output, batch))
+                sync = sync_loss(*judge_sync(self.expert, output, batch), kind=sync_kind(self.expert))
                 loss = loss + self.sync_weight * sync
                 self.log("train/sync_loss", sync, batch_size=len(output))
             optimizer.zero_grad()
@@ -121,6 +127,8 @@ class QualityModule(L.LightningModule):
         """The fixed windows, drawn with their own speech."""
         output, real = draw_mouths(self.net, batch)
         scores = validation_scores(output, real, batch, self.mouth_weight_hW, self.expert)
+        self.jitter_ratio.update(output, real)
+        self.log("val/jitter_ratio", self.jitter_ratio, batch_size=len(output))
         self.log_dict(scores, batch_size=len(output), sync_dist=True)
 
     def configure_optimizers(self) -> list[Optimizer]:

@@ -14,7 +14,7 @@ from anchor.losses import info_nce, pair_loss
 from anchor.models import SyncNet, describe
 from anchor.ops.images import lower_half, to_signed
 from anchor.timing import WINDOW_FRAMES
-from lightning_modules.common import Network, OptimizerFactory, adamw, as_network, scheduled
+from lightning_modules.common import Network, OptimizerFactory, adamw, as_network, check_lr, scheduled
 
 __all__ = ["SyncNetModule"]
 
@@ -47,9 +47,13 @@ class SyncNetModule(L.LightningModule):
         if loss not in ("info_nce", "bce"):
             raise ConfigError(f"module.loss={loss} is unknown. Choose info_nce or bce.")
         self.net: SyncNet = as_network(net)  # type: ignore[assignment]
+        if loss == "bce" and not self.net.positive:
+            raise ConfigError("module.loss=bce reads cosines as probabilities: set model.expert.positive=true.")
         self.optimizer, self.loss, self.foreign_weight = optimizer, loss, foreign_weight
-        self.lr, self.warmup_steps = lr, warmup_steps
-        self.save_hyperparameters({"net": describe(self.net), "loss": loss, "foreign_weight": foreign_weight, "lr": lr})
+        self.lr, self.warmup_steps = check_lr(lr), warmup_steps
+        self.save_hyperparameters(
+            {"stage": "syncnet", "net": describe(self.net), "loss": loss, "foreign_weight": foreign_weight, "lr": lr}
+        )
 
     def training_step(self, batch: LipBatch, batch_idx: int) -> Tensor:
         """One step on windows and the speech of their batch."""

@@ -14,7 +14,11 @@ def demo_dir(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "launch.demo", f"out={out}"], capture_output=True, text=True, env=environment, timeout=1800
+        [sys.executable, "-m", "launch.demo", f"out={out}"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert str(out / "report.html") in done.stdout

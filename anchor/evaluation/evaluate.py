@@ -120,6 +120,10 @@ def evaluate_source(
     clips = choose_clips(source, split, max_clips, seed)
     image_size = (generator or cast(SyncNet, judge)).image_size
     shelf = ClipShelf(source, image_size, round(max_seconds * FPS))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"out={out} cannot be a folder ({error}). Give another.") from None
     scores: dict[str, float] = {}
     details: dict[str, Any] = {}
     notes: list[str] = []
@@ -164,7 +168,6 @@ def evaluate_source(
         "notes": notes,
         "seconds": round(time.monotonic() - started, 1),
     }
-    out.mkdir(parents=True, exist_ok=True)
     _write(out / "scores.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
     _write(out / "report.html", render_report(record, pictures, curves))
     return record

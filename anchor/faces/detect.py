@@ -26,7 +26,7 @@ LONG_SIDE = 320  # px that YuNet and Haar see; larger finds no more faces of a s
 YUNET_URL = "https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet"
 
 # The square of haarcascade_frontalface_default in units of its own side: the canonical box is centred 0.0045 to its
-# right, ends 1.048 sides below its top and is 1.081 sides high. Medians over the 19 clips in shared/data/clips of each
+# right, ends 1.048 sides below its top and is 1.081 sides high. Medians over 19 clips of real speakers of each
 # clip's median against YuNet's box, 518 pairs; what remains (share of the height, standard deviation): centre .030,
 # bottom .038, height .057. The mouth's corners then lie at .741 +- .025 of the height, with YuNet at .733 +- .013.
 HAAR_CENTRE, HAAR_BOTTOM, HAAR_HEIGHT = 0.0045, 1.0479, 1.0810

@@ -13,7 +13,10 @@ from anchor.faces import paste_face
 
 __all__ = ["match_colours", "mouth_mask", "paste_mouth"]
 
-SEAM_TOP, SEAM_BOTTOM = 0.55, 0.67  # of the side: the fade under the nose, which speech does not move; lips begin at 0.7
+SEAM_TOP, SEAM_BOTTOM = (
+    0.55,
+    0.67,
+)  # of the side: the fade under the nose, which speech does not move; lips begin at 0.7
 EDGE = 0.20  # of half the side: the fade towards cheeks, jaw and chin
 ROUNDNESS = 3.0  # exponent of the superellipse: 2 is an ellipse, more fills the corners; at 3 they stay the original
 MAX_SHIFT = 16.0  # grey levels by which a drawn mouth may be shifted to meet the skin around it

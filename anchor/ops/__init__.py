@@ -1,1 +1,1 @@
-""""""
+"""Pure functions of arrays and tensors: the mel, pictures, JPEG."""

@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,11 @@ def test_the_composed_configuration_is_printed_from_any_folder(tmp_path):
         (["experiment=syncnet", "resume=nowhere.ckpt"], "resume=nowhere.ckpt: no such checkpoint"),
         (["experiment=syncnet", "module._target_=os.system"], "is not allowed"),
         (["experiment=synnet"], "Could not find 'experiment/synnet'"),
+        (["experiment=syncnet", "module.lrr=1"], "lrr"),
+        (["experiment=syncnet", "accelerator.devices=abc"], "accelerator.devices=abc is not a whole number"),
+        (["experiment=syncnet", "+hydra.callbacks.x._target_=shutil.copyfile"], "is not allowed"),
+        (["experiment=syncnet", "+hydra.job_logging.formatters.x.()=os.getcwd"], "is not allowed"),
+        (["experiment=finetune", "module.base=null"], "module.base= must be given"),
     ],
 )
 def test_bad_input_is_one_sentence_and_a_status(words, says, tmp_path):
@@ -89,6 +96,86 @@ def test_the_library_needs_no_trainer(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_folder_that_cannot_be_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = anchor("train", "experiment=syncnet", "run_dir=file/run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_foreign_package_where_the_user_stands_does_not_hide_ours(tmp_path):
+    (tmp_path / "datamodules").mkdir()
+    (tmp_path / "datamodules" / "__init__.py").write_text("raise SystemExit('the foreign one ran')")
+    script = "from launch.guard import check_packages; check_packages()"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert "comes from" in done.stderr
+    assert "the foreign one ran" not in done.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_sentence_and_the_run_goes_on(tmp_path):
+    words = ["experiment=syncnet", "accelerator=cpu2", "run_dir=run", "trainer.max_steps=400"]
+    words += ["datamodule.speakers=4", "datamodule.val_speakers=1", "callbacks.last.every_n_train_steps=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "anchor", "train", *words]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    for _ in range(600):
+        if last.is_file():
+            break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "stopped by Ctrl-C" in said
+    assert "Traceback" not in said
+    words[3] = "trainer.max_steps=8"
+    done = anchor("train", *words, "trainer.val_check_interval=4", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stderr
+
+
+@pytest.mark.slow
+def test_both_networks_of_the_quality_stage_stay_equal_across_ranks(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO_RANKS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = ((tmp_path / f"rank{rank}").read_text() for rank in (0, 1))
+    assert one == two
+    assert one != (tmp_path / "before").read_text()
+
+
+TWO_RANKS = """
+import hashlib, os
+from pathlib import Path
+import lightning as L, torch
+from anchor.models import LipGenerator, PatchDiscriminator, SyncNet
+from datamodules import SyntheticDataModule
+from lightning_modules import QualityModule
+
+def digest(module):
+    parts = [p.detach().numpy().tobytes() for net in (module.net, module.discriminator) for p in net.parameters()]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+torch.manual_seed(0)
+net = LipGenerator(image_size=32, widths=(4, 6, 8), strides=(2, 2, 2), speech_width=2, embedding_size=8)
+expert = SyncNet(image_size=32, width=2, embedding_size=8)
+judges = {"discriminator": PatchDiscriminator(widths=(4, 8)), "expert": expert}
+module = QualityModule(net=net, adversarial_start_step=0, **judges)
+Path("before").write_text(digest(module))
+data = SyntheticDataModule(image_size=32, batch_size=4, speakers=3, val_speakers=1, clips=1, seconds=1.0)
+trainer = L.Trainer(max_steps=6, accelerator="cpu", devices=2, strategy="ddp_find_unused_parameters_true", logger=False,
+    enable_checkpointing=False, enable_progress_bar=False, use_distributed_sampler=False, num_sanity_val_steps=0)
+trainer.fit(module, data)
+Path(f"rank{os.environ['RANK']}").write_text(digest(module))
+"""
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from anchor.errors import CheckpointError, ConfigError
 from anchor.models import load_network
 from launch.worker import run
 
@@ -42,7 +43,44 @@ def test_every_model_steps_once(model, composed, tmp_path):
     start(composed("syncnet", f"model={model}", run_dir=tmp_path / "expert"), tmp_path / "expert")
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("accelerator", sorted(path.stem for path in (CONF / "accelerator").glob("*.yaml")))
+def test_every_machine_can_share_every_experiments_batch(experiment, accelerator, composed):
+    data = composed(experiment, f"accelerator={accelerator}")
+    devices = data["accelerator"]["devices"]
+    groups = data["datamodule"]["batch_size"] // data["datamodule"]["windows_per_clip"]
+    assert devices == "auto" or groups % devices == 0
+
+
+def test_a_run_of_another_network_is_not_gone_on_from(composed, tmp_path):
+    start(composed("syncnet"), tmp_path / "run")
+    with pytest.raises(CheckpointError, match="its net is"):
+        start(composed("syncnet", "model.expert.width=8"), tmp_path / "run")
+    with pytest.raises(CheckpointError, match="its stage is"):
+        start(composed("generator"), tmp_path / "run")
+
+
+def test_the_record_has_each_step_once_after_a_resume(composed, tmp_path):
+    every = "callbacks.record.every_n_steps=1"
+    start(composed("syncnet", "trainer.max_steps=3", every), tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").open("a").write('{"step": 9, "seconds": 1.0, "train/sync_loss": 0}\n')
+    start(composed("syncnet", "trainer.max_steps=5", every), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "train/sync_loss" in line] == [1, 2, 3, 4, 5]
+    assert [line["seconds"] for line in lines] == sorted(line["seconds"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"), [("module.lr=abc", "learning rate"), ("trainer.gradient_clip_val=x", "trainer: ")]
+)
+def test_values_that_cannot_be_are_answered(change, says, composed, tmp_path):
+    with pytest.raises(ConfigError, match=says):
+        start(composed("syncnet", change), tmp_path / "run")
+
+
 def test_the_classic_loss_is_a_choice(composed, tmp_path):
+    with pytest.raises(ConfigError, match=r"model.expert.positive=true"):
+        start(composed("syncnet", "module.loss=bce"), tmp_path / "run")
     classic = ["module.loss=bce", "model.expert.positive=true", "datamodule.negatives_per_window=1"]
     assert start(composed("syncnet", *classic), tmp_path / "run")["metrics"]["val/sync_loss"] > 0
 

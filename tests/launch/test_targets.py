@@ -37,6 +37,13 @@ def test_what_our_configurations_name_is_allowed(composed):
     check_targets(composed("generator", "logger=wandb"))
 
 
+def test_a_target_cannot_hide_in_text_that_would_be_resolved_once_more(composed):
+    config = composed("syncnet")
+    config["module"]["optimizer"]["weight_decay"] = "${oc.create:{_target_: shutil.copyfile, src: a, dst: b}}"
+    with pytest.raises(ConfigError, match="still text after resolving"):
+        check_targets(config)
+
+
 def test_nothing_is_built_before_the_check(composed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = composed("syncnet")

@@ -2,27 +2,30 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import av
 import pytest
 
+from anchor.synth.corpus import render_corpus
+
+
+def run_demo(out, *words):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "launch.demo", f"out={out}", *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1800)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert str(out / "report.html") in done.stdout
+    assert str(out / "speaking.mp4") in done.stdout
+    return done.stdout
+
 
 @pytest.fixture(scope="module")
 def demo_dir(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "launch.demo", f"out={out}"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=1800,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert str(out / "report.html") in done.stdout
-    assert str(out / "speaking.mp4") in done.stdout
+    run_demo(out)
     return out
 
 
@@ -58,3 +61,18 @@ def test_the_report_needs_no_network(demo_dir):
     report = (demo_dir / "report.html").read_text()
     assert "http://" not in report.replace("http://www.w3.org", "")
     assert "https://" not in report
+
+
+@pytest.mark.slow
+def test_a_persons_video_runs_through_and_another_video_starts_anew(tmp_path):
+    for seed in (1, 2):
+        render_corpus(out=tmp_path / str(seed), speakers=1, clips=1, seconds=6, size=192, seed=seed, workers=1)
+    film, out = tmp_path / "me.mp4", tmp_path / "out"
+    shutil.copy(next((tmp_path / "1").rglob("*.mp4")), film)
+    run_demo(out, f"video={film}", "quick=true")
+    first = (out / "generator" / "checkpoints" / "last.ckpt").read_bytes()
+    assert run_demo(out, f"video={film}", "quick=true").count("done before") == 9
+    assert (out / "generator" / "checkpoints" / "last.ckpt").read_bytes() == first
+    shutil.copy(next((tmp_path / "2").rglob("*.mp4")), film)
+    assert "done before" not in run_demo(out, f"video={film}", "quick=true")
+    assert (out / "generator" / "checkpoints" / "last.ckpt").read_bytes() != first

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import lightning as L
 from torch.utils.data import DataLoader
 
@@ -12,6 +14,27 @@ from datamodules.order import TrainOrder, ValidationOrder
 from datamodules.windows import WindowDataset
 
 __all__ = ["WindowDataModule"]
+
+
+class WindowLoader(DataLoader[LipBatch]):
+    """A loader of whole batches whose place goes into the checkpoint: one number, the same on every rank."""
+
+    sampler: TrainOrder | ValidationOrder
+    given = 0  # batches handed out since training began
+
+    def __iter__(self) -> Iterator[LipBatch]:  # type: ignore[override]
+        self.sampler.position = self.given
+        for batch in super().__iter__():
+            self.given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Batches handed out since training began."""
+        return {"given": self.given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on after the batches that were handed out before."""
+        self.given = state["given"]
 
 
 class WindowDataModule(L.LightningDataModule):
@@ -80,7 +103,7 @@ class WindowDataModule(L.LightningDataModule):
                         f"The data hold no {split} clip; `anchor preprocess` splits by speaker or by time."
                     )
 
-    def train_dataloader(self) -> DataLoader[LipBatch]:
+    def train_dataloader(self) -> WindowLoader:
         """Every window once per epoch, in global batches that do not depend on the number of cards."""
         dataset = self._dataset("train", self.negatives_per_window, self.disguise)
         rank, world_size = self._rank_and_world()
@@ -94,7 +117,7 @@ class WindowDataModule(L.LightningDataModule):
         )
         return self._loader(dataset, order)
 
-    def val_dataloader(self) -> DataLoader[LipBatch]:
+    def val_dataloader(self) -> WindowLoader:
         """The fixed validation windows."""
         dataset = self._dataset("val", self.val_negatives, None)
         rank, world_size = self._rank_and_world()
@@ -125,8 +148,8 @@ class WindowDataModule(L.LightningDataModule):
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
-    def _loader(self, dataset: WindowDataset, order: TrainOrder | ValidationOrder) -> DataLoader[LipBatch]:
-        return DataLoader(
+    def _loader(self, dataset: WindowDataset, order: TrainOrder | ValidationOrder) -> WindowLoader:
+        return WindowLoader(
             dataset,
             batch_size=None,  # the sampler yields whole batches
             sampler=order,  # type: ignore[arg-type]

@@ -72,28 +72,29 @@ class TrainOrder(Sampler[list[WindowKey]]):
         if not len(self.groups):
             raise ConfigError(f"No training clip has {WINDOW_FRAMES} frames. Give longer clips to `anchor preprocess`.")
         self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer before each epoch."""
-        self.epoch = epoch
+        self.position = 0  # global batches seen since training began; says where the next pass starts
 
     def __len__(self) -> int:
         return -(-len(self.groups) // self.groups_per_batch)
 
     def __iter__(self) -> Iterator[list[WindowKey]]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(len(self.groups))
-        if short := -len(order) % self.world_size:  # every rank needs a group of the last batch
-            order = np.concatenate([order, order[:short]])
-        for start in range(0, len(order), self.groups_per_batch):
-            mine = order[start : start + self.groups_per_batch][self.rank :: self.world_size]
-            keys = []
-            for i in mine:
-                clip, turn, residue, part, parts = self.groups[i]
-                frames = np.random.default_rng([self.seed, self.epoch, clip, turn, residue[0]]).permutation(residue)
-                keys += [WindowKey(clip, int(frame), self.epoch, turn) for frame in frames[part::parts]]
-            yield keys
+        epoch, order = -1, np.empty(0, int)
+        for place in range(self.position, self.position + len(self)):
+            if place // len(self) != epoch:
+                epoch = place // len(self)
+                order = np.random.default_rng([self.seed, epoch]).permutation(len(self.groups))
+                if short := -len(order) % self.world_size:  # every rank needs a group of the last batch
+                    order = np.concatenate([order, order[:short]])
+            first = place % len(self) * self.groups_per_batch
+            yield self._keys(order[first : first + self.groups_per_batch][self.rank :: self.world_size], epoch)
+
+    def _keys(self, groups: np.ndarray, epoch: int) -> list[WindowKey]:
+        keys = []
+        for i in groups:
+            clip, turn, residue, part, parts = self.groups[i]
+            frames = np.random.default_rng([self.seed, epoch, clip, turn, residue[0]]).permutation(residue)
+            keys += [WindowKey(clip, int(frame), epoch, turn) for frame in frames[part::parts]]
+        return keys
 
 
 class ValidationOrder(Sampler[list[WindowKey]]):
@@ -102,6 +103,8 @@ class ValidationOrder(Sampler[list[WindowKey]]):
     Raises:
         ConfigError: there are fewer windows than ranks.
     """
+
+    position = 0  # always from the beginning
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Faces: find them, follow one through a video, cut it out and put it back."""
 
-from anchor.faces.crop import crop_face, feathered_mask, paste_face
+from anchor.faces.crop import crop_face, paste_face
 from anchor.faces.detect import DetectorName, Face, FaceDetector, available_detectors, make_detector
 from anchor.faces.track import FaceTrack, FaceTracker, TrackSettings, is_frontal, track_faces
 
@@ -13,7 +13,6 @@ __all__ = [
     "TrackSettings",
     "available_detectors",
     "crop_face",
-    "feathered_mask",
     "is_frontal",
     "make_detector",
     "paste_face",

@@ -14,7 +14,7 @@ import numpy as np
 
 from anchor.errors import FaceError
 
-__all__ = ["crop_face", "feathered_mask", "paste_face"]
+__all__ = ["crop_face", "paste_face"]
 
 
 def crop_face(frame: np.ndarray, box: np.ndarray | Sequence[float], size: int) -> np.ndarray:
@@ -60,17 +60,6 @@ def paste_face(
     return result
 
 
-def feathered_mask(size: int, top: float = 0.5, feather: float = 0.08) -> np.ndarray:
-    """Alpha (size, size) float32 for the lower face: 1 below ``top``, falling to 0 over ``feather`` at every edge.
-
-    ``top`` and ``feather`` are shares of the side; the fall is a raised cosine, so no line shows.
-    """
-    place = (np.arange(size, dtype=np.float32) + 0.5) / size
-    rise_x = _ease(np.minimum(place, 1 - place) / feather)
-    rise_y = _ease(np.minimum(place - top + feather / 2, 1 - place) / feather)
-    return rise_y[:, None] * rise_x[None, :]
-
-
 def _sample(
     source: np.ndarray, x: float, y: float, step_x: float, step_y: float, width: int, height: int
 ) -> np.ndarray:
@@ -94,10 +83,6 @@ def _coverage(start: int, stop: int, low: float, high: float) -> np.ndarray:
     """The share of each pixel in [start, stop) that lies in [low, high]."""
     pixel = np.arange(start, stop, dtype=np.float32)
     return np.clip(np.minimum(pixel + 1, high) - np.maximum(pixel, low), 0.0, 1.0)
-
-
-def _ease(ramp: np.ndarray) -> np.ndarray:
-    return (0.5 - 0.5 * np.cos(np.pi * np.clip(ramp, 0, 1))).astype(np.float32)
 
 
 def _corners(box: np.ndarray | Sequence[float]) -> tuple[float, float, float, float]:

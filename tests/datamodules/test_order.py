@@ -13,7 +13,7 @@ WINDOWS = {(i, frame) for i, clip in enumerate(CLIPS) for frame in range(2, clip
 
 
 def keys(order, epoch=0):
-    order.set_epoch(epoch)
+    order.position = epoch * len(order)
     return [[(key.clip, key.frame) for key in batch] for batch in order]
 
 
@@ -54,6 +54,13 @@ def test_ranks_share_the_global_batches_of_one_rank(world_size):
     last = Counter(key for share in shares for key in share[-1])
     assert set(alone[-1]) <= set(last)
     assert all(share[-1] for share in shares)
+
+
+def test_a_pass_that_starts_within_an_epoch_goes_on_into_the_next():
+    order = TrainOrder(CLIPS, batch_size=6, windows_per_clip=1, seed=5)
+    two_epochs = keys(order, 0) + keys(order, 1)
+    order.position = 3
+    assert [[(key.clip, key.frame) for key in batch] for batch in order] == two_epochs[3 : 3 + len(order)]
 
 
 def test_epochs_differ_and_seeds_repeat():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from anchor.errors import FaceError
-from anchor.faces import crop_face, feathered_mask, paste_face
+from anchor.faces import crop_face, paste_face
 
 
 def natural_picture(height=240, width=320):
@@ -14,6 +14,13 @@ def natural_picture(height=240, width=320):
 
 def psnr(one, other):
     return 10 * np.log10(255**2 / max(1e-9, ((one.astype(float) - other) ** 2).mean()))
+
+
+def soft_mask(size):
+    """1 in the middle, fading to 0 at every edge."""
+    place = (np.arange(size, dtype=np.float32) + 0.5) / size
+    fade = np.clip(np.minimum(place, 1 - place) / 0.08, 0, 1)
+    return np.outer(fade, fade)
 
 
 def test_a_box_on_whole_pixels_is_a_plain_copy():
@@ -54,7 +61,7 @@ def test_beyond_the_picture_the_border_repeats():
 @pytest.mark.parametrize("box", [(71.3, 40.7, 201.9, 199.6), (-20.5, 100.2, 88.1, 251.9), (230.4, -33.3, 340.2, 101.1)])
 def test_an_unchanged_crop_comes_back_invisibly(box, size):
     frame = natural_picture()
-    result = paste_face(frame, box, crop_face(frame, box, size), feathered_mask(size, top=0.0))
+    result = paste_face(frame, box, crop_face(frame, box, size), soft_mask(size))
     assert psnr(result, frame) > 40
     outside = np.ones(frame.shape[:2], bool)
     outside[
@@ -71,12 +78,9 @@ def test_a_large_face_keeps_what_its_crop_can_hold():
 
 def test_the_mask_is_followed():
     frame, crop = np.zeros((100, 100, 3), np.uint8), np.full((64, 64, 3), 200, np.uint8)
-    mask = feathered_mask(64)
+    mask = soft_mask(64)
     result = paste_face(frame, (20, 20, 84, 84), crop, mask)
     np.testing.assert_allclose(result[20:84, 20:84, 0], 200 * mask, atol=1)
-    assert mask[:28].max() == 0
-    assert mask[45, 32] == 1
-    assert mask[-1].max() < 0.1
 
 
 @pytest.mark.parametrize("box", [(np.nan,) * 4, (10, 10, 10, 20), (0, 0, -5, 5)])

@@ -24,7 +24,7 @@ class Data(WindowDataModule):
         return self.stand_in
 
 
-def fit(module, data, steps=3, **options):
+def fit(module, data, steps=3, ckpt_path=None, **options):
     trainer = L.Trainer(
         max_steps=steps * (1 if module.automatic_optimization else 2),
         accelerator="cpu",
@@ -38,7 +38,7 @@ def fit(module, data, steps=3, **options):
         val_check_interval=steps,
         **options,
     )
-    trainer.fit(module, data)
+    trainer.fit(module, data, ckpt_path=ckpt_path)
     return trainer
 
 
@@ -168,6 +168,38 @@ def test_checkpoints_are_plain_and_rebuild_the_module(kind, tmp_path, small_expe
     assert not changed(loaded, module.net.state_dict())
     if kind == "generator":
         assert int(again.sync_ramp.step) == 3
+
+
+@pytest.mark.parametrize("stop", [2, 7, 13])  # within the first epoch, in the second, late in it
+@pytest.mark.parametrize("kind", ["syncnet", "quality"])
+def test_a_resumed_run_sees_the_windows_and_ends_with_the_weights_of_an_uninterrupted_one(
+    kind, stop, tmp_path, small_expert, small_generator, numbered_clips
+):
+    class Noted:
+        def training_step(self, batch, batch_idx):
+            seen.append([*zip(batch["clip_B"].tolist(), batch["frame_B"].tolist(), strict=True)])
+            return super().training_step(batch, batch_idx)
+
+    def module():
+        torch.manual_seed(0)
+        if kind == "syncnet":
+            return type("M", (Noted, SyncNetModule), {})(net=copy.deepcopy(small_expert), warmup_steps=0)
+        judges = {"discriminator": PatchDiscriminator(widths=(4, 8))}
+        return type("M", (Noted, QualityModule), {})(net=copy.deepcopy(small_generator), **judges)
+
+    def data():
+        return Data(numbered_clips(lengths=(12, 14, 13, 20)), batch_size=4)
+
+    seen = []
+    whole = module()
+    fit(whole, data(), steps=16)
+    uninterrupted, seen = seen, []
+    fit(module(), data(), steps=stop).save_checkpoint(tmp_path / "a.ckpt")
+    rest = module()
+    fit(rest, data(), steps=16, ckpt_path=tmp_path / "a.ckpt")
+    assert seen == uninterrupted
+    if kind == "quality":  # a constant learning rate; the expert's cosine depends on the planned length
+        assert not changed(rest.net, whole.net.state_dict())
 
 
 def test_the_speech_encoder_can_start_from_the_experts(small_expert, small_generator):

@@ -23,6 +23,20 @@ USAGE = "usage: anchor COMMAND key=value ...      anchor COMMAND --help\n\ncomma
     f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()
 )
 
+TRAIN_USAGE = """usage: anchor train experiment=NAME [group=choice] [key=value] ...
+
+A Hydra application: -m sweeps, --cfg job prints the composed configuration, --info says where it comes from.
+
+  anchor train experiment=syncnet                                  the expert, on speakers rendered in memory
+  anchor train experiment=syncnet datamodule=shards datamodule.path=DIR
+  anchor train experiment=generator module.expert=PATH accelerator=cpu2
+  anchor train experiment=finetune module.base=PATH datamodule=shards datamodule.path=PERSON
+  anchor train experiment=quality module.base=PATH module.expert=PATH
+  anchor train --cfg job experiment=syncnet                        every key and its value
+
+groups: experiment module model datamodule trainer accelerator callbacks logger sweep
+keys:   run_dir= seed= resume=auto|none|PATH module.lr= trainer.max_steps= and all that --cfg job shows"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 2 for what the user can mend, 130 after Ctrl-C."""
@@ -36,9 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(import_module("anchor").__version__)
             return 0
         function = _find(name)
+        wants_help = any(word in ("-h", "--help") for word in rest)
+        if name == "train" and wants_help and len(rest) == 1:
+            print(TRAIN_USAGE)
+            return 0
         if name == "train":
             return function(rest) or 0
-        if any(word in ("-h", "--help") for word in rest):
+        if wants_help:
             print(describe_arguments(name, function))
             return 0
         function(**parse_arguments(function, rest))
@@ -46,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"anchor {name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"anchor {name}: stopped by Ctrl-C; what was finished stays.", file=sys.stderr)
+        print(f"anchor {name}: stopped by Ctrl-C.", file=sys.stderr)
         return 130
     return 0
 

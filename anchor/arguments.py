@@ -33,6 +33,8 @@ def parse_arguments(function: Callable[..., Any], arguments: Sequence[str]) -> d
         key, equals, text = argument.partition("=")
         if not equals:
             raise ConfigError(f"{argument!r} is not an argument. Write key=value; keys are {', '.join(parameters)}.")
+        if not parameters:
+            raise ConfigError(f"{argument}: this command takes no arguments.")
         if key not in parameters:
             raise ConfigError(f"{key}= is unknown.{_nearest(key, list(parameters))} Keys are {', '.join(parameters)}.")
         if key in values:
@@ -84,11 +86,21 @@ def convert(key: str, text: str, kind: Any) -> Any:
 def describe_arguments(name: str, function: Callable[..., Any]) -> str:
     """The text of ``anchor NAME --help``."""
     hints = typing.get_type_hints(function)
-    lines = [f"usage: anchor {name} key=value ...", "", inspect.getdoc(function) or "", "", "keys:"]
-    for key, parameter in inspect.signature(function).parameters.items():
+    parameters = inspect.signature(function).parameters
+    text = (inspect.getdoc(function) or "").split("\n\nRaises:")[0]
+    lines = [
+        f"usage: anchor {name}{' key=value ...' if parameters else ''}",
+        "",
+        text,
+        "",
+        "keys:" if parameters else "",
+    ]
+    kinds = {key: _kind_name(hints.get(key, str)) for key in parameters}
+    width = max(map(len, kinds.values()), default=0) + 2
+    for key, parameter in parameters.items():
         default = "required" if parameter.default is parameter.empty else f"default {_show(parameter.default)}"
-        lines.append(f"  {key + '=':<22}{_kind_name(hints.get(key, str)):<28}{default}")
-    return "\n".join(lines)
+        lines.append(f"  {key + '=':<22}{kinds[key]:<{width}}{default}")
+    return "\n".join(lines).rstrip()
 
 
 def _kind_name(kind: Any) -> str:

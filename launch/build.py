@@ -44,7 +44,7 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
     trainer = build_trainer(config, machine, by_hand=not module.automatic_optimization)
     resume = find_resume(config)
     if resume is not None:
-        check_resume(resume, module)
+        check_resume(resume, module.hparams)
     return Run(module, datamodule, trainer, resume)
 
 
@@ -67,6 +67,9 @@ def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) ->
     for key in ("strategy", "precision", "plugins"):
         if options.get(key) is None:
             options.pop(key, None)
+    for key in ("max_steps", "min_steps", "max_epochs"):
+        if options[key] is not None and not isinstance(options[key], int):
+            raise ConfigError(f"trainer.{key}={options[key]} is not a whole number.")
     for key in ("max_steps", "min_steps"):
         if by_hand and (options[key] or 0) > 0:
             options[key] *= 2  # both networks step once in a batch, and Lightning counts each
@@ -96,17 +99,17 @@ def find_resume(config: Mapping[str, Any]) -> Path | None:
     return Path(wanted)
 
 
-def check_resume(path: Path, module: L.LightningModule) -> None:
-    """See that the checkpoint at ``path`` is of the same stage and network as ``module``.
+def check_resume(path: Path, wanted: Mapping[str, Any]) -> None:
+    """See that the checkpoint at ``path`` is of the ``stage`` and ``net`` (its description) that are ``wanted``.
 
     Raises:
         CheckpointError: it is of another one; names both.
     """
-    held, wanted = read_checkpoint(path)["hyper_parameters"], module.hparams
-    for key in ("stage", "net"):
-        if held.get(key) != wanted.get(key):
+    held = read_checkpoint(path)["hyper_parameters"]
+    for key in {"stage", "net"} & set(wanted):
+        if held.get(key) != wanted[key]:
             raise CheckpointError(
-                f"{path}: its {key} is {held.get(key)}, and this run's is {wanted.get(key)}. "
+                f"{path}: its {key} is {held.get(key)}, and this run's is {wanted[key]}. "
                 "Give another run_dir, or resume=none to start anew."
             )
 

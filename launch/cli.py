@@ -36,11 +36,14 @@ def train(arguments: list[str]) -> int:
     application = hydra.main(version_base="1.3", config_path="pkg://anchor.conf", config_name="train")(_run)
     try:
         application()
-    except (HydraException, OmegaConfBaseException, OSError) as error:
+    except OSError as error:
         if wants_traceback:
             raise
-        cause = error.__cause__ if isinstance(error.__cause__, AnchorError) else error
-        raise ConfigError(" ".join(str(cause).split())) from error
+        raise ConfigError(f"the run's folder cannot be written ({error}). Give another run_dir=.") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        raise ConfigError(" ".join(str(error).split("Config search path")[0].split())) from error
     return 0
 
 
@@ -49,7 +52,11 @@ def _run(config: Any) -> float | None:
     from launch.job import JobError, run_job
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    path, machine = compose_run(config)
+    try:
+        path, machine = compose_run(config)
+    except AnchorError as error:
+        print(f"anchor train: {error}", file=sys.stderr)
+        sys.exit(2)
     print(f"anchor train: {config.stage} on {machine.devices} x {machine.name}, {machine.precision}, in {path.parent}")
     if "expert" in config.module and config.module.expert is None:
         print("anchor train: no expert judges this run; give module.expert=PATH for a sync loss.", file=sys.stderr)
@@ -74,7 +81,7 @@ def compose_run(config: Any) -> tuple[Path, Any]:
     from omegaconf import OmegaConf
 
     from launch.accelerators import resolve_machine
-    from launch.build import find_resume
+    from launch.build import check_resume, find_resume
     from launch.targets import check_targets
 
     if HydraConfig.initialized():
@@ -84,7 +91,10 @@ def compose_run(config: Any) -> tuple[Path, Any]:
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     check_targets(resolved)
     machine = resolve_machine(resolved["accelerator"])
-    find_resume(resolved)
+    resume = find_resume(resolved)
+    if resume is not None:
+        stage = resolved["module"]["_target_"].rpartition(".")[2].removesuffix("Module").lower()
+        check_resume(resume, {"stage": stage})  # before anything in the folder is touched
     for key in ("base", "expert"):
         path = resolved["module"].get(key)
         if path is None and not (key == "expert" or key not in resolved["module"]):

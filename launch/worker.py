@@ -108,6 +108,7 @@ def quieten() -> None:
         "does not have many workers",
         "in eval mode at the start",
         "Checkpoint directory",
+        "Previous log files",
         "LeafSpec",
         "logging interval",
     )

@@ -113,8 +113,11 @@ def choose_clips(source: ClipSource, split: str, max_clips: int, seed: int) -> l
     return chosen[:max_clips]
 
 
-def pair_up(clips: Sequence[ClipEntry]) -> list[Pair]:
-    """For every face a speech that is not its own, as foreign as the clips allow; each speech is used about once."""
+def pair_up(clips: Sequence[ClipEntry], max_frames: int) -> list[Pair]:
+    """For every face a speech that is not its own, as foreign as the clips allow; each speech is used about once.
+
+    ``max_frames`` is where clips are cut: a lone clip is paired with the second half of what is left.
+    """
     pairs = []
     for number, face in enumerate(clips):
         others = [clips[(number + step) % len(clips)] for step in range(1, len(clips))]
@@ -124,5 +127,5 @@ def pair_up(clips: Sequence[ClipEntry]) -> list[Pair]:
         elif others:
             pairs.append(Pair(face, others[0], "other clip"))
         else:
-            pairs.append(Pair(face, face, "same clip, later", face.num_frames // 2))
+            pairs.append(Pair(face, face, "same clip, later", min(face.num_frames, max_frames) // 2))
     return pairs

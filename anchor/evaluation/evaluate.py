@@ -134,7 +134,7 @@ def evaluate_source(
         details |= judged.details
     if generator is not None:
         reader = teach_reader(source, reader_steps, seed, where)
-        pairs = pair_up(clips)
+        pairs = pair_up(clips, round(max_seconds * FPS))
         results = [
             score_pair(
                 generator,

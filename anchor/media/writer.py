@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -60,7 +61,8 @@ def write_video(
     except (OSError, av.error.FFmpegError) as error:
         raise MediaError(f"{path}: the video could not be written: {error}. Check the folder and the disk.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
     return count
 
 

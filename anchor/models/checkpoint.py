@@ -31,7 +31,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        reason = "it holds no plain tensors" if isinstance(error, pickle.UnpicklingError) else words[0][:160]
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({reason}). It is damaged or holds objects that could run code; "
             "use another one of its folder."
@@ -69,6 +70,6 @@ def load_network(path: str | Path, kind: str) -> nn.Module:
     found = ", ".join(f"{value['kind']} ({value['name']})" for value in held.values()) or "no network"
     stage = {"expert": "syncnet", "generator": "generator, finetune or quality", "discriminator": "quality"}
     raise CheckpointError(
-        f"{path}: a {kind} is needed here, and this checkpoint holds {found}. "
+        f"{path}: {'an' if kind == 'expert' else 'a'} {kind} is needed here, and this checkpoint holds {found}. "
         f"Give one that experiment={stage.get(kind, kind)} left."
     )

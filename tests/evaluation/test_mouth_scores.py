@@ -43,7 +43,7 @@ def held_out(speakers):
 
 def _score(generator, source, clips, reader):
     shelf = ClipShelf(source, SIZE, 500)
-    results = [score_pair(generator, shelf, pair, reference="shifted", reader=reader) for pair in pair_up(clips)]
+    results = [score_pair(generator, shelf, pair, reference="shifted", reader=reader) for pair in pair_up(clips, 500)]
     return sum_up(results)[0]
 
 
@@ -91,15 +91,18 @@ def test_copying_the_reference_is_the_score_to_beat(speakers, held_out):
 
 
 def test_strangers_speak_for_each_other(speakers, held_out):
-    pairs = pair_up(held_out)
+    pairs = pair_up(held_out, 500)
     assert all(pair.face.speaker != pair.speech.speaker for pair in pairs)
     assert {pair.kind for pair in pairs} == {"other speaker"}
-    assert pair_up(held_out[:1]) == [Pair(held_out[0], held_out[0], "same clip, later", held_out[0].num_frames // 2)]
+    assert pair_up(held_out[:1], 20)[0].shift == 10  # clips are cut there
+    assert pair_up(held_out[:1], 500) == [
+        Pair(held_out[0], held_out[0], "same clip, later", held_out[0].num_frames // 2)
+    ]
 
 
 def test_a_lone_clip_is_dubbed_with_its_own_later_speech(speakers, held_out, small_generator):
     scores = score_pair(
-        Playback(speakers, held_out), ClipShelf(speakers, SIZE, 500), pair_up(held_out[:1])[0], reference="fixed"
+        Playback(speakers, held_out), ClipShelf(speakers, SIZE, 500), pair_up(held_out[:1], 500)[0], reference="fixed"
     ).scores
     assert scores["dub/motion_r"] < 1
 
@@ -127,7 +130,7 @@ def test_frames_that_are_shown_to_the_generator_do_not_count(speakers, held_out)
         def forward(self, face_N6HW, mel_N1MS):
             return lower_half(face_N6HW[:, 3:])
 
-    shelf, pair = ClipShelf(speakers, SIZE, 500), pair_up(held_out)[0]
+    shelf, pair = ClipShelf(speakers, SIZE, 500), pair_up(held_out, 500)[0]
     fixed = score_pair(Copy(), shelf, pair, reference="fixed").scores
     same = score_pair(Copy(), shelf, pair, reference="same").scores
     assert fixed["self/mouth_psnr"] < 35  # nothing of the frames at the reference, which would be 60

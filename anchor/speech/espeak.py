@@ -1,8 +1,8 @@
 """Speech with known phonemes: espeak-ng through ctypes.
 
-espeak-ng carries state from one call to the next (the same sentence twice in one process differs), so every call
-loads the library afresh, which takes less than a millisecond: the sound is a function of the arguments alone, in
-any process and in any order.
+espeak-ng carries state from one call to the next (the same sentence twice in one process differs), and it seeds its
+noise with the clock when it starts. So every call loads the library afresh, which takes less than a millisecond, and
+seeds again: the sound is a function of the arguments alone, in any process, order and second.
 """
 
 from __future__ import annotations
@@ -126,6 +126,7 @@ def _fresh_library() -> Iterator[ctypes.CDLL]:
         )
         if rate != ESPEAK_RATE:
             raise ConfigError(f"espeak-ng did not start (its answer: {rate}). Reinstall the package espeakng-loader.")
+        library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # espeak_Initialize takes the time of day
         yield library
     finally:
         library.espeak_Terminate()

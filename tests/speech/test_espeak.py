@@ -1,6 +1,7 @@
 import hashlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -30,6 +31,14 @@ def test_the_same_sentence_sounds_the_same_whatever_was_said_before():
     again = speak(SENTENCE, "en-us+m3")
     assert np.array_equal(first.samples, again.samples)
     assert first.phonemes == again.phonemes
+
+
+def test_the_second_in_which_it_is_said_does_not_matter():
+    sounds = []
+    for _ in range(2):
+        sounds.append(speak(SENTENCE, "en-gb-x-rp+f3").samples)
+        time.sleep(1.1)  # espeak-ng seeds its noise with the clock, in whole seconds
+    assert np.array_equal(*sounds)
 
 
 def test_a_fresh_process_says_the_same():

@@ -39,8 +39,9 @@ def test_every_experiment_steps_once(experiment, composed, tmp_path):
 
 @pytest.mark.parametrize("model", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
 def test_every_model_steps_once(model, composed, tmp_path):
-    start(composed("generator", f"model={model}", "module.expert=null"), tmp_path / "run")
-    start(composed("syncnet", f"model={model}", run_dir=tmp_path / "expert"), tmp_path / "expert")
+    drawn = start(composed("generator", f"model={model}", "module.expert=null"), tmp_path / "run")
+    judged = start(composed("syncnet", f"model={model}", run_dir=tmp_path / "expert"), tmp_path / "expert")
+    assert drawn["steps"] == judged["steps"] == 1
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -20,6 +20,7 @@ from torchmetrics import Metric
 
 from anchor.batch import LipBatch
 from anchor.errors import ConfigError
+from anchor.losses import sync_loss
 from anchor.metrics import jitter
 from anchor.models import LipGenerator, SyncNet, build_network, freeze, stack_faces
 from anchor.ops.images import lower_half, to_signed
@@ -34,7 +35,6 @@ __all__ = [
     "judge_sync",
     "scheduled",
     "set_up_expert",
-    "sync_kind",
 ]
 
 OptimizerFactory = Callable[..., Optimizer]
@@ -75,16 +75,12 @@ def draw_mouths(net: LipGenerator, batch: LipBatch) -> tuple[Tensor, Tensor]:
     return output_N3hW.unflatten(0, faces_BTCHW.shape[:2]), lower_half(faces_BTCHW)
 
 
-def judge_sync(expert: SyncNet, output_BTChW: Tensor, batch: LipBatch) -> tuple[Tensor, Tensor]:
-    """The expert's embeddings (B, D) of generated mouths and of the speech they should fit."""
+def judge_sync(expert: SyncNet, output_BTChW: Tensor, batch: LipBatch) -> Tensor:
+    """How badly the frozen expert thinks generated mouths fit their speech, read as it was taught; a 0-d mean."""
+    expert.to(output_BTChW.device)  # it is no part of the module, so no trainer moves it
     with torch.no_grad():
         speech_BD = expert.embed_speech(batch["mel_B1MS"])
-    return expert.embed_mouths(output_BTChW), speech_BD
-
-
-def sync_kind(expert: SyncNet) -> str:
-    """How :func:`anchor.losses.sync_loss` reads this expert: as it was taught."""
-    return "bce" if expert.positive else "cosine"
+    return sync_loss(expert.embed_mouths(output_BTChW), speech_BD, kind="bce" if expert.positive else "cosine")
 
 
 class JitterRatio(Metric):

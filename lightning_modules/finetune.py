@@ -7,7 +7,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from anchor.batch import LipBatch
-from anchor.losses import motion_loss, sync_loss, weighted_l1
+from anchor.losses import motion_loss, weighted_l1
 from anchor.models import LipGenerator, SyncNet, describe, freeze
 from anchor.ops.images import mouth_weights
 from lightning_modules.common import (
@@ -21,7 +21,6 @@ from lightning_modules.common import (
     judge_sync,
     scheduled,
     set_up_expert,
-    sync_kind,
 )
 from lightning_modules.generator import validation_scores
 
@@ -71,11 +70,6 @@ class FinetuneModule(L.LightningModule):
             {"stage": "finetune", "net": describe(self.net), "motion_weight": motion_weight, "lr": lr}
         )
 
-    def on_fit_start(self) -> None:
-        """The judge follows the network to its card."""
-        if self.expert is not None:
-            self.expert.to(self.device)
-
     def training_step(self, batch: LipBatch, batch_idx: int) -> Tensor:
         """Motion first, pictures beside it."""
         output, real = draw_mouths(self.net, batch)
@@ -83,7 +77,7 @@ class FinetuneModule(L.LightningModule):
         l1 = weighted_l1(output, real, self.mouth_weight_hW)
         loss = self.motion_weight * motion + self.l1_weight * l1
         if self.expert is not None and self.sync_weight > 0:
-            sync = sync_loss(*judge_sync(self.expert, output, batch), kind=sync_kind(self.expert))
+            sync = judge_sync(self.expert, output, batch)
             loss = loss + self.sync_weight * sync
             self.log("train/sync_loss", sync, batch_size=len(output))
         self.log_dict({"train/loss": loss, "train/l1": l1}, batch_size=len(output))

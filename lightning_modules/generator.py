@@ -7,7 +7,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from anchor.batch import LipBatch
-from anchor.losses import edge_loss, sync_loss, weighted_l1
+from anchor.losses import edge_loss, weighted_l1
 from anchor.metrics import psnr
 from anchor.models import LipGenerator, SyncNet, describe
 from anchor.ops.images import mouth_weights
@@ -23,7 +23,6 @@ from lightning_modules.common import (
     judge_sync,
     scheduled,
     set_up_expert,
-    sync_kind,
 )
 
 __all__ = ["GeneratorModule"]
@@ -76,11 +75,6 @@ class GeneratorModule(L.LightningModule):
             {"stage": "generator", "net": describe(self.net), "speech_from_expert": False, "lr": lr}
         )
 
-    def on_fit_start(self) -> None:
-        """The judge follows the network to its card."""
-        if self.expert is not None:
-            self.expert.to(self.device)
-
     def training_step(self, batch: LipBatch, batch_idx: int) -> Tensor:
         """L1 and edges everywhere, the expert's opinion on top."""
         output, real = draw_mouths(self.net, batch)
@@ -88,7 +82,7 @@ class GeneratorModule(L.LightningModule):
         loss = l1 + self.edge_weight * edge_loss(output, real)
         weight = self.sync_ramp.value()
         if self.expert is not None and weight > 0:
-            sync = sync_loss(*judge_sync(self.expert, output, batch), kind=sync_kind(self.expert))
+            sync = judge_sync(self.expert, output, batch)
             loss = loss + weight * sync
             self.log("train/sync_loss", sync, batch_size=len(output), prog_bar=True)
         self.sync_ramp.advance()
@@ -119,7 +113,7 @@ def validation_scores(
         "val/mouth_psnr": psnr(output, real).mean(),
     }
     if expert is not None:
-        scores["val/sync_loss"] = sync_loss(*judge_sync(expert, output, batch), kind=sync_kind(expert))
+        scores["val/sync_loss"] = judge_sync(expert, output, batch)
     return scores
 
 

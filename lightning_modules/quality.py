@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from anchor.batch import LipBatch
-from anchor.losses import edge_loss, hinge_discriminator_loss, hinge_generator_loss, sync_loss, weighted_l1
+from anchor.losses import edge_loss, hinge_discriminator_loss, hinge_generator_loss, weighted_l1
 from anchor.models import LipGenerator, PatchDiscriminator, SyncNet, describe, without_gradients
 from anchor.ops.images import mouth_weights
 from lightning_modules.common import (
@@ -23,7 +23,6 @@ from lightning_modules.common import (
     draw_mouths,
     judge_sync,
     set_up_expert,
-    sync_kind,
 )
 from lightning_modules.generator import validation_scores
 
@@ -79,11 +78,6 @@ class QualityModule(L.LightningModule):
             {"stage": "quality", "net": describe(self.net), "discriminator": describe(self.discriminator), "lr": lr}
         )
 
-    def on_fit_start(self) -> None:
-        """The judge follows the network to its card."""
-        if self.expert is not None:
-            self.expert.to(self.device)
-
     def training_step(self, batch: LipBatch, batch_idx: int) -> None:
         """The discriminator's turn, then the generator's."""
         output, real = draw_mouths(self.net, batch)
@@ -113,7 +107,7 @@ class QualityModule(L.LightningModule):
             adversarial = hinge_generator_loss(self.discriminator(output.flatten(0, 1)))
             loss = loss + self.adversarial_ramp.value() * adversarial
             if self.expert is not None and self.sync_weight > 0:
-                sync = sync_loss(*judge_sync(self.expert, output, batch), kind=sync_kind(self.expert))
+                sync = judge_sync(self.expert, output, batch)
                 loss = loss + self.sync_weight * sync
                 self.log("train/sync_loss", sync, batch_size=len(output))
             optimizer.zero_grad()

@@ -106,8 +106,8 @@ def check_resume(path: Path, wanted: Mapping[str, Any]) -> None:
         CheckpointError: it is of another one; names both.
     """
     held = read_checkpoint(path)["hyper_parameters"]
-    for key in {"stage", "net"} & set(wanted):
-        if held.get(key) != wanted[key]:
+    for key in ("stage", "net"):  # in this order: of another stage says more than of another network
+        if key in wanted and held.get(key) != wanted[key]:
             raise CheckpointError(
                 f"{path}: its {key} is {held.get(key)}, and this run's is {wanted[key]}. "
                 "Give another run_dir, or resume=none to start anew."

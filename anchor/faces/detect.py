@@ -64,7 +64,7 @@ def make_detector(name: DetectorName = "auto", model_dir: Path | None = None) ->
         FaceError: the detector asked for is not on this machine, or its model is damaged.
     """
     if name not in get_args(DetectorName):
-        raise FaceError(f"faces={name} is no detector. Choose one of {', '.join(get_args(DetectorName))}.")
+        raise FaceError(f"detector={name} is no detector. Choose one of {', '.join(get_args(DetectorName))}.")
     dirs = model_dirs(model_dir)
     if name in ("auto", "insightface"):
         pack = _find_pack(dirs)
@@ -72,9 +72,9 @@ def make_detector(name: DetectorName = "auto", model_dir: Path | None = None) ->
             return InsightFaceDetector(pack)
         if name == "insightface":
             raise FaceError(
-                f"faces=insightface needs a model pack, and none lies in {_show([*dirs, _insightface_home()])}. "
+                f"detector=insightface needs a model pack, and none lies in {_show([*dirs, _insightface_home()])}. "
                 "Unpack one there (a folder such as buffalo_l with det_10g.onnx; its weights are for non-commercial "
-                "research), or set ANCHOR_MODELS=DIR, or use faces=auto."
+                "research), or set ANCHOR_MODELS=DIR, or use detector=auto."
             )
     if name in ("auto", "yunet"):
         model = _find_yunet(dirs)
@@ -82,8 +82,8 @@ def make_detector(name: DetectorName = "auto", model_dir: Path | None = None) ->
             return YuNetDetector(model)
         if name == "yunet":
             raise FaceError(
-                f"faces=yunet needs its model, and no *yunet*.onnx lies in {_show(dirs)}. Copy it there "
-                f"(0.3 MB, {YUNET_URL}), or set ANCHOR_MODELS=DIR, or use faces=auto."
+                f"detector=yunet needs its model, and no *yunet*.onnx lies in {_show(dirs)}. Copy it there "
+                f"(0.3 MB, {YUNET_URL}), or set ANCHOR_MODELS=DIR, or use detector=auto."
             )
     return HaarDetector()
 
@@ -141,8 +141,8 @@ class HaarDetector:
         path = Path(folder) / "haarcascade_frontalface_default.xml"
         if not hasattr(cv2, "CascadeClassifier") or not path.is_file():
             raise FaceError(
-                f"faces=haar: OpenCV {cv2.__version__} has no cascades. "
-                'Run pip install "opencv-python<5", or use faces=yunet with a model.'
+                f"detector=haar: OpenCV {cv2.__version__} has no cascades. "
+                'Run pip install "opencv-python<5", or use detector=yunet with a model.'
             )
         self._cascade = cv2.CascadeClassifier(str(path))
 

@@ -43,7 +43,7 @@ def infer(
     checkpoint: Path,
     out: Path,
     device: Literal["auto", "mlu", "cuda", "cpu"] = "auto",
-    faces: Literal["auto", "insightface", "yunet", "haar"] = "auto",
+    detector: Literal["auto", "insightface", "yunet", "haar"] = "auto",
     reference: ReferenceKind = "fixed",
     batch_size: int = 16,
 ) -> None:
@@ -63,7 +63,7 @@ def infer(
     generator = load_generator(checkpoint, device)
     samples = read_audio(speech)
     num_out = -(-len(samples) // SAMPLES_PER_FRAME)  # the last frame may be begun, not missing
-    store, track = read_footage(face, make_detector(faces), num_out)
+    store, track = read_footage(face, make_detector(detector), num_out)
     dubber = Dubber(generator, store, track, reference=reference, batch_size=batch_size)
     frames = show_progress(dubber.frames(log_mel(samples), num_out), num_out, f"dub {out.name}")
     write_video(out, frames, fps=FPS, audio=read_audio(speech, SOUND_RATE), sample_rate=SOUND_RATE)

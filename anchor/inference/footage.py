@@ -78,7 +78,7 @@ def read_footage(
     if not (track.ids >= 0).any():
         raise FaceError(
             f"{path}: none of its {len(store)} frames shows a face that {detector.name} can follow. "
-            "Give a picture of one person from the front, or another detector: faces=insightface|yunet|haar."
+            "Give a picture of one person from the front, or another detector: detector=insightface|yunet|haar."
         )
     return store, track
 

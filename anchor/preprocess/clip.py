@@ -35,7 +35,7 @@ class ClipSettings:
     """How every clip is processed."""
 
     image_size: int  # px, side of a crop
-    faces: DetectorName
+    detector: DetectorName
     detect_every: int  # frames
     max_frames: int  # of a segment
     min_frames: int
@@ -87,7 +87,7 @@ def _process(source: Source, settings: ClipSettings, parts_dir: Path, result: Cl
     samples = read_audio(source.path)
     mel_SM = log_mel(samples)
     clock.mark("sound")
-    detector = _detector(settings.faces)
+    detector = _detector(settings.detector)
     frames = _Frames(FrameReader(source.path, info, threads=1))
     tracker = FaceTracker(detector, TrackSettings(stride=settings.detect_every))
     for index, frame in frames:
@@ -150,7 +150,9 @@ def _usable_segments(source: Source, settings: ClipSettings, track: FaceTrack, t
         what = (
             f"a face in {with_face} of {total} frames, never {settings.min_frames} in a row" if with_face else "no face"
         )
-        raise FaceError(f"{source.path}: {what}. Use a clip that shows one person from the front, or another faces=.")
+        raise FaceError(
+            f"{source.path}: {what}. Use a clip that shows one person from the front, or another detector=."
+        )
     return segments
 
 

@@ -53,7 +53,7 @@ def preprocess(
     source: Path,
     out: Path,
     image_size: int = 192,
-    faces: Literal["auto", "insightface", "yunet", "haar"] = "auto",
+    detector: Literal["auto", "insightface", "yunet", "haar"] = "auto",
     detect_every: int = 5,
     segment_s: float = 10.0,
     min_s: float = 0.6,
@@ -71,11 +71,11 @@ def preprocess(
     for validation, by speaker, or by time where there is only one. ``workers`` is the number of processes, 0 for one
     per core. A finished set of the same files and arguments is left as it is.
     """
-    settings = _check(image_size, faces, detect_every, segment_s, min_s, val_share, workers)
+    settings = _check(image_size, detector, detect_every, segment_s, min_s, val_share, workers)
     source, out = Path(source), Path(out)
     sources = find_sources(source)
-    detector = make_detector(settings.faces).name  # a missing model is one sentence here, not one per clip
-    recipe = {**asdict(settings), "faces": detector, "val_share": val_share, "split": split, "seed": seed}
+    found = make_detector(settings.detector).name  # a missing model is one sentence here, not one per clip
+    recipe = {**asdict(settings), "detector": found, "val_share": val_share, "split": split, "seed": seed}
     made_from = _fingerprint(sources, recipe)
     finished = _finished(out, made_from)
     if finished is not None:
@@ -166,7 +166,7 @@ def _nothing_kept(sources: list[Source], results: list[ClipResult]) -> str:
 
 
 def _check(
-    image_size: int, faces: Any, detect_every: int, segment_s: float, min_s: float, val_share: float, workers: int
+    image_size: int, detector: Any, detect_every: int, segment_s: float, min_s: float, val_share: float, workers: int
 ) -> ClipSettings:
     if not 32 <= image_size <= 1024:
         raise ConfigError(f"image_size={image_size} is no size of a crop. Give 32 to 1024, for example 96 or 192.")
@@ -181,7 +181,7 @@ def _check(
         raise ConfigError(f"min_s={min_s} is {min_frames} frames, a window needs {WINDOW_FRAMES}. Give 0.2 or more.")
     if max_frames < 2 * min_frames:
         raise ConfigError(f"segment_s={segment_s} is less than twice min_s={min_s}. Raise it, or lower min_s.")
-    return ClipSettings(image_size, faces, detect_every, max_frames, min_frames)
+    return ClipSettings(image_size, detector, detect_every, max_frames, min_frames)
 
 
 def _fingerprint(sources: list[Source], recipe: dict[str, Any]) -> str:

@@ -41,7 +41,7 @@ def test_haar_finds_drawn_faces_where_they_are(bare, drawn):
 
 @pytest.mark.parametrize("name", ["yunet", "insightface"])
 def test_an_absent_model_is_one_sentence(bare, name):
-    with pytest.raises(FaceError, match=rf"faces={name} needs .*ANCHOR_MODELS=DIR"):
+    with pytest.raises(FaceError, match=rf"detector={name} needs .*ANCHOR_MODELS=DIR"):
         make_detector(name)
     with pytest.raises(FaceError, match="no detector"):
         make_detector("magic")

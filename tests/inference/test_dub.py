@@ -146,7 +146,9 @@ def test_a_failure_in_the_middle_leaves_no_file(
 def test_a_real_clip_speaks(data_dir, tmp_path, small_generator, save_network, speech, monkeypatch):
     monkeypatch.setenv("ANCHOR_MODELS", str(data_dir / "models"))
     face, out = data_dir / "data/clips/p04_woman_512px_25fps.mp4", tmp_path / "out.mp4"
-    infer(face=face, speech=speech(1.0), checkpoint=save_network(small_generator), out=out, device="cpu", faces="yunet")
+    infer(
+        face=face, speech=speech(1.0), checkpoint=save_network(small_generator), out=out, device="cpu", detector="yunet"
+    )
     real = [frame for (_, frame), _ in zip(read_video_25fps(face), range(25), strict=False)]
     change = np.mean(
         [np.abs(new.astype(int) - old).mean(-1) for new, old in zip(_frames(out), real, strict=True)], axis=0

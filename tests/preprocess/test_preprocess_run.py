@@ -135,7 +135,7 @@ def test_nothing_kept_is_an_error_and_leaves_nothing(tmp_path, no_models):
     [
         ({"image_size": 8}, ConfigError), ({"val_share": 0}, ConfigError), ({"detect_every": 0}, ConfigError),
         ({"segment_s": 0.7}, ConfigError), ({"min_s": 0.1}, ConfigError), ({"workers": -1}, ConfigError),
-        ({"faces": "insightface"}, FaceError),
+        ({"detector": "insightface"}, FaceError),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_refused_first(tmp_path, no_models, argument, error):
@@ -217,11 +217,11 @@ def test_real_clips_go_through(tmp_path, data_dir, no_models, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("faces", ["haar", "yunet"])
+@pytest.mark.parametrize("detector", ["haar", "yunet"])
 @pytest.mark.parametrize("name", ["p01_woman_900px_25fps.mp4", "p08_man_256px_25fps_60s.mp4"])
-def test_long_real_clips_go_through(tmp_path, data_dir, monkeypatch, name, faces):
+def test_long_real_clips_go_through(tmp_path, data_dir, monkeypatch, name, detector):
     monkeypatch.setenv("ANCHOR_MODELS", str(data_dir / "models"))
-    summary = preprocess(source=data_dir / "data" / "clips" / name, out=tmp_path / "out", faces=faces, workers=1)
+    summary = preprocess(source=data_dir / "data" / "clips" / name, out=tmp_path / "out", detector=detector, workers=1)
     seconds = 15.0 if name.startswith("p01") else 59.96
     assert summary.seconds == pytest.approx(seconds, abs=0.5)
     assert summary.segments == (2 if seconds < 20 else 6)

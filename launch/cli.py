@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from anchor.errors import AnchorError, ConfigError
-from launch.guard import check_packages
+from anchor.guard import check_packages
+from launch.hints import check_names, explain
 from launch.targets import guard_hydra
 
 __all__ = ["compose_run", "train"]
@@ -25,6 +26,7 @@ def train(arguments: list[str]) -> int:
     for argument in arguments:
         if "()" in argument.partition("=")[0]:
             raise ConfigError(f"{argument}: a logging factory is not allowed; it could call anything.")
+    check_names(arguments)
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -36,14 +38,14 @@ def train(arguments: list[str]) -> int:
     application = hydra.main(version_base="1.3", config_path="pkg://anchor.conf", config_name="train")(_run)
     try:
         application()
+    except (HydraException, OmegaConfBaseException) as error:  # before OSError, which some of Hydra's are too
+        if wants_traceback:
+            raise
+        raise ConfigError(explain(error, arguments)) from error
     except OSError as error:
         if wants_traceback:
             raise
         raise ConfigError(f"the run's folder cannot be written ({error}). Give another run_dir=.") from error
-    except (HydraException, OmegaConfBaseException) as error:
-        if wants_traceback:
-            raise
-        raise ConfigError(" ".join(str(error).split("Config search path")[0].split())) from error
     return 0
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from anchor.errors import AnchorError, ConfigError
-from launch.guard import check_packages
+from anchor.guard import check_packages
 
 __all__ = ["CONFIG_HASH", "RESULT", "hash_config", "leave", "main", "run"]
 

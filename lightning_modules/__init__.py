@@ -6,3 +6,5 @@ from lightning_modules.quality import QualityModule
 from lightning_modules.syncnet import SyncNetModule
 
 __all__ = ["FinetuneModule", "GeneratorModule", "QualityModule", "SyncNetModule"]
+
+__distribution__ = "virtual-anchor"  # anchor.guard tells ours from others of the same name

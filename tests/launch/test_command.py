@@ -63,8 +63,11 @@ def test_the_composed_configuration_is_printed_from_any_folder(tmp_path):
         (["experiment=generator", "module.expert=nowhere.ckpt"], "module.expert=nowhere.ckpt: no such checkpoint"),
         (["experiment=syncnet", "resume=nowhere.ckpt"], "resume=nowhere.ckpt: no such checkpoint"),
         (["experiment=syncnet", "module._target_=os.system"], "is not allowed"),
-        (["experiment=synnet"], "Could not find 'experiment/synnet'"),
-        (["experiment=syncnet", "module.lrr=1"], "lrr"),
+        (["experiment=synnet"], "experiment=synnet is no choice. Did you mean syncnet?"),
+        (["experiment=syncnet", "model=unet618"], "model=unet618 is no choice. Did you mean unet168?"),
+        (["experiment=syncnet", "module.lrr=1"], "module.lrr= is unknown. Did you mean module.lr?"),
+        (["experiment=syncnet", "trainr.max_steps=1"], "trainr= is unknown. Did you mean trainer?"),
+        (["experimant=syncnet"], "experimant= is unknown. Did you mean experiment?"),
         (["experiment=syncnet", "accelerator.devices=abc"], "accelerator.devices=abc is not a whole number"),
         (["experiment=syncnet", "+hydra.callbacks.x._target_=shutil.copyfile"], "is not allowed"),
         (["experiment=syncnet", "+hydra.job_logging.formatters.x.()=os.getcwd"], "is not allowed"),
@@ -106,13 +109,28 @@ def test_a_run_folder_that_cannot_be_is_one_sentence(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_foreign_package_where_the_user_stands_does_not_hide_ours(tmp_path):
-    (tmp_path / "datamodules").mkdir()
-    (tmp_path / "datamodules" / "__init__.py").write_text("raise SystemExit('the foreign one ran')")
-    script = "from launch.guard import check_packages; check_packages()"
+@pytest.mark.parametrize("name", ["launch", "datamodules", "lightning_modules"])
+def test_a_foreign_package_where_the_user_stands_never_runs(name, tmp_path):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("raise SystemExit('the foreign one ran')")
+    done = anchor("train", "--cfg", "job", "experiment=syncnet", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"the package '{name}' comes from {tmp_path}" in done.stderr
+    assert "the foreign one ran" not in done.stderr + done.stdout
+
+
+def test_a_package_that_another_distribution_overwrote_is_told(tmp_path):
+    for name in ("anchor", "launch", "datamodules", "lightning_modules"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text((ROOT / name / "__init__.py").read_text())
+    for name in ("guard", "errors"):
+        (tmp_path / "anchor" / f"{name}.py").write_text((ROOT / "anchor" / f"{name}.py").read_text())
+    script = "from anchor.guard import check_packages; check_packages()"
+    assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True).returncode == 0
+    (tmp_path / "launch" / "__init__.py").write_text("from launch.description import LaunchDescription\n")
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
-    assert "comes from" in done.stderr
-    assert "the foreign one ran" not in done.stderr
+    assert "the package 'launch'" in done.stderr
+    assert "another distribution's" in done.stderr
 
 
 @pytest.mark.slow

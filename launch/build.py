@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from anchor.errors import CheckpointError, ConfigError
 from anchor.models import load_network, read_checkpoint
 from launch.accelerators import Machine
+from launch.checkpoints import AtomicCheckpointIO
 from launch.targets import check_targets
 
 __all__ = ["Run", "build", "find_resume"]
@@ -75,9 +76,11 @@ def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) ->
             options[key] *= 2  # both networks step once in a batch, and Lightning counts each
     options["max_epochs"] = options["max_epochs"] if options["max_epochs"] is not None else -1
     callbacks = [_instantiate(f"callbacks.{name}", spec) for name, spec in config["callbacks"].items() if spec]
+    plugins = options.pop("plugins", None) or []
+    plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
     logger = _instantiate("logger", config["logger"]) if config["logger"].get("_target_") else False
     try:
-        return L.Trainer(**{**arguments, **options}, callbacks=callbacks, logger=logger)
+        return L.Trainer(**{**arguments, **options}, callbacks=callbacks, logger=logger, plugins=plugins)
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise ConfigError(f"trainer: {error}") from error
 

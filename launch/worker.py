@@ -7,6 +7,7 @@ or a scheduler sets.
 from __future__ import annotations
 
 import atexit
+import errno
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ __all__ = ["CONFIG_HASH", "RESULT", "hash_config", "leave", "main", "run"]
 
 CONFIG_HASH = "ANCHOR_CONFIG_SHA256"  # what the parent composed, for every worker to compare
 RESULT = "result.json"
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
 
 def hash_config(path: Path) -> str:
@@ -40,6 +42,16 @@ def main(arguments: list[str] | None = None) -> int:
         run(Path(words[0]))
     except AnchorError as error:
         print(f"anchor train: {error}", file=sys.stderr, flush=True)
+        return 2
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(
+            f"anchor train: {error.filename or Path(words[0]).parent} could not be written ({error.strerror}). "
+            "Checkpoints written before stay; free some space or mend the folder, and the same command goes on.",
+            file=sys.stderr,
+            flush=True,
+        )
         return 2
     return 0
 

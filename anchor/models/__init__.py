@@ -1,13 +1,18 @@
 """Networks: the SyncNet expert, the generator, the quality discriminator, and how they are stored."""
 
 from anchor.models.checkpoint import load_network, read_checkpoint
+from anchor.models.classic import ClassicGenerator
+from anchor.models.classic_syncnet import ClassicSyncNet
 from anchor.models.describe import build_network, describe
-from anchor.models.discriminator import PatchDiscriminator
+from anchor.models.discriminator import ClassicDiscriminator, PatchDiscriminator
 from anchor.models.freezing import freeze, without_gradients
 from anchor.models.generator import LipGenerator, stack_faces
 from anchor.models.syncnet import SpeechEncoder, SyncNet
 
 __all__ = [
+    "ClassicDiscriminator",
+    "ClassicGenerator",
+    "ClassicSyncNet",
     "LipGenerator",
     "PatchDiscriminator",
     "SpeechEncoder",

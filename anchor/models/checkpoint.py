@@ -11,8 +11,9 @@ from torch import nn
 
 from anchor.errors import CheckpointError
 from anchor.models.describe import build_network
+from anchor.models.exported import is_export, load_export
 
-__all__ = ["load_network", "read_checkpoint"]
+__all__ = ["held_networks", "load_network", "read_checkpoint"]
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -42,18 +43,27 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_network(path: str | Path, kind: str) -> nn.Module:
-    """The network of ``kind`` (expert, generator or discriminator) that a stage left at ``path``, in eval mode.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be read, or holds no network of this kind.
-    """
-    checkpoint = read_checkpoint(path)
-    held = {
+def held_networks(checkpoint: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The descriptions of the networks in a checkpoint, by the attribute of the stage that holds each."""
+    return {
         key: value
         for key, value in checkpoint["hyper_parameters"].items()
         if isinstance(value, dict) and "kind" in value
     }
+
+
+def load_network(path: str | Path, kind: str) -> nn.Module:
+    """The network of ``kind`` (expert, generator or discriminator) at ``path``, in eval mode.
+
+    ``path`` is a checkpoint that a stage left, a folder that `anchor export` wrote, or its ``model.safetensors``.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds no network of this kind.
+    """
+    if is_export(path):
+        return load_export(path, kind)
+    checkpoint = read_checkpoint(path)
+    held = held_networks(checkpoint)
     for attribute, description in held.items():
         if description["kind"] != kind:
             continue

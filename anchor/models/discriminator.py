@@ -10,9 +10,26 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from anchor.models.classic_blocks import Row
 from anchor.models.describe import network
 
-__all__ = ["PatchDiscriminator"]
+__all__ = ["ClassicDiscriminator", "PatchDiscriminator"]
+
+CLASSIC = (
+    Row(32, 7, 1, 3),  # 48 x 96
+    Row(64, 5, (1, 2), 2),  # 48 x 48
+    Row(64, 5, 1, 2),
+    Row(128, 5, 2, 2),  # 24 x 24
+    Row(128, 5, 1, 2),
+    Row(256, 5, 2, 2),  # 12 x 12
+    Row(256, 5, 1, 2),
+    Row(512, 3, 2, 1),  # 6 x 6
+    Row(512, 3, 1, 1),
+    Row(512, 3, 2, 1),  # 3 x 3
+    Row(512, 3, 1, 1),
+    Row(512, 3, 1, 0),  # 1 x 1
+    Row(512, 1, 1, 0),
+)
 
 
 @network("discriminator")
@@ -34,4 +51,31 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, mouth_N3hW: Tensor) -> Tensor:
         """Raw scores (N, 1, h', W') for lower halves in [-1, 1]; high means real."""
+        return self.layers(mouth_N3hW)
+
+
+@network("discriminator")
+class ClassicDiscriminator(nn.Module):
+    """One score for the whole lower half, laid out as Wav2Lip's (Prajwal et al. 2020): no norm, LeakyReLU.
+
+    Its score is raw, where the classic ends in a sigmoid: the stage's hinge loss reads it so.
+
+    Args:
+        width: channels of the first layer; every other width is in proportion. 32 is the classic.
+        spectral: normalise every layer (Miyato et al. 2018, arXiv 1802.05957), as the classic does not.
+    """
+
+    def __init__(self, *, width: int = 32, spectral: bool = False) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = [3, *(row.width * width // 32 for row in CLASSIC)]
+        for in_channels, out_channels, row in zip(channels, channels[1:], CLASSIC, strict=False):
+            layers += [nn.Conv2d(in_channels, out_channels, row.kernel, row.stride, row.padding), nn.LeakyReLU(0.01)]
+        layers.append(nn.Conv2d(channels[-1], 1, 1))
+        if spectral:
+            layers = [spectral_norm(layer) if isinstance(layer, nn.Conv2d) else layer for layer in layers]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, mouth_N3hW: Tensor) -> Tensor:
+        """Raw scores for lower halves in [-1, 1], (N, 1, 1, 1) at 48 x 96; high means real."""
         return self.layers(mouth_N3hW)

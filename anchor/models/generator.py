@@ -64,8 +64,8 @@ class FaceDecoder(nn.Module):
 
     def __init__(self, widths: Sequence[int], strides: Sequence[int], sizes: Sequence[int], speech_size: int) -> None:
         super().__init__()
-        # The coarsest map that is even and at least 12 rows high is where the upper half is dropped.
-        self.cut = max(i for i, size in enumerate(sizes) if size % 2 == 0 and size >= 12)
+        # The coarsest skip that is even and at least 12 rows high is where the upper half is dropped.
+        self.cut = max(i for i, size in enumerate(sizes[:-1]) if size % 2 == 0 and size >= 12)
         self.first = ModulatedUpBlock(widths[-1], widths[-1], speech_size, scale=1)
         ups = []
         for i in range(len(widths) - 2, -1, -1):

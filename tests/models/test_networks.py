@@ -21,6 +21,7 @@ from anchor.models import (
         {},
         {"image_size": 168, "widths": (8, 8, 8, 8, 8), "strides": (2, 2, 2, 3, 1)},
         {"image_size": 32, "widths": (4, 4, 4), "strides": (2, 2, 2)},
+        {"widths": (4, 4, 4), "strides": (2, 2, 2)},  # the coarsest map is large enough to be cut, and is none to skip
     ],
 )
 def test_the_generator_draws_the_lower_half_at_each_size(options):

@@ -101,7 +101,7 @@ def compose_run(config: Any) -> tuple[Path, Any]:
         path = resolved["module"].get(key)
         if path is None and not (key == "expert" or key not in resolved["module"]):
             raise ConfigError(f"module.{key}= must be given: the checkpoint of an earlier stage.")
-        if path is not None and not Path(str(path)).is_file():
+        if path is not None and not Path(str(path)).exists():
             raise ConfigError(
                 f"module.{key}={path}: no such checkpoint. A stage leaves it as RUN_DIR/checkpoints/last.ckpt."
             )

@@ -79,6 +79,7 @@ def run(config_path: Path) -> dict[str, Any]:
     import torch
     from omegaconf import OmegaConf
 
+    from anchor.models.sizes import show_size
     from launch.accelerators import resolve_machine
     from launch.build import build
     from lightning_modules.callbacks import batches_seen
@@ -92,6 +93,8 @@ def run(config_path: Path) -> dict[str, Any]:
     L.seed_everything(config["seed"], workers=True, verbose=False)
     built = build(config, machine)
     trainer, run_dir = built.trainer, Path(config["run_dir"])
+    if trainer.is_global_zero:
+        print(f"anchor train: {show_size(built.module.net)}", file=sys.stderr)  # type: ignore[arg-type]
     if built.resume and trainer.is_global_zero:
         print(f"anchor train: going on from {built.resume}", file=sys.stderr)
     trainer.fit(built.module, datamodule=built.datamodule, ckpt_path=built.resume, weights_only=True)

@@ -39,8 +39,10 @@ def test_every_experiment_steps_once(experiment, composed, tmp_path):
 
 @pytest.mark.parametrize("model", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
 def test_every_model_steps_once(model, composed, tmp_path):
-    drawn = start(composed("generator", f"model={model}", "module.expert=null"), tmp_path / "run")
-    judged = start(composed("syncnet", f"model={model}", run_dir=tmp_path / "expert"), tmp_path / "expert")
+    words = [f"model={model}", "datamodule.batch_size=1", "module.expert=null"]
+    drawn = start(composed("generator", *words), tmp_path / "run")
+    words = [f"model={model}", "datamodule.batch_size=15", "datamodule.val_windows_per_clip=2"]
+    judged = start(composed("syncnet", *words, run_dir=tmp_path / "expert"), tmp_path / "expert")
     assert drawn["steps"] == judged["steps"] == 1
 
 

@@ -7,20 +7,27 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from anchor.arguments import describe_arguments, parse_arguments
+from anchor.arguments import describe_arguments, nearest, parse_arguments
 from anchor.errors import AnchorError, ConfigError
+from anchor.guard import check_packages
+from anchor.signals import TerminatedError, catch_signals, describe_fault, is_output_closed, silence_output
 
-# name: (module:function, what it does). `train` is Hydra's and takes the raw arguments.
+# name: (module:function, what it does). A name is one word, or a noun and a verb. `train` is Hydra's and takes the raw
+# arguments.
 COMMANDS = {
+    "material check": ("anchor.preprocess.material:check", "raw videos: good enough to learn from? what to improve"),
     "synth": ("anchor.synth.corpus:render_corpus", "render drawn speakers with known truth"),
     "preprocess": ("anchor.preprocess:preprocess", "videos to shards: faces, speech, report"),
     "train": ("launch.cli:train", "run a stage: experiment=syncnet|generator|finetune|quality"),
     "evaluate": ("anchor.evaluation:evaluate", "score a stage: scores.json and report.html"),
     "infer": ("anchor.inference:infer", "a face and a speech to a talking video"),
+    "export": ("anchor.export:export", "a checkpoint to safetensors, ONNX and a card"),
+    "models list": ("anchor.faces.stock:list_models", "the face models: which are here, where they come from"),
+    "models fetch": ("anchor.faces.fetch:fetch", "download a face model, and check its sum"),
     "check": ("launch.check:check", "cards, versions, face models, media libraries: one table"),
 }
 USAGE = "usage: anchor COMMAND key=value ...      anchor COMMAND --help\n\ncommands:\n" + "\n".join(
-    f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()
+    f"  {name:<16}{text}" for name, (_, text) in COMMANDS.items()
 )
 
 TRAIN_USAGE = """usage: anchor train experiment=NAME [group=choice] [key=value] ...
@@ -39,45 +46,104 @@ keys:   run_dir= seed= resume=auto|none|PATH module.lr= trainer.max_steps= and a
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    """Run one command and return its status.
+
+    0 is done, 2 what the user can mend, 130 after Ctrl-C, 143 after SIGTERM, 141 where nobody reads the output. Only
+    without ``arguments``, as a process of its own, are signals caught; then for as long as the process lives.
+    """
+    if arguments is None:
+        catch_signals()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
+    name = words[0] if words else ""
+    try:
+        name, rest = _split(words)
+        status = _run(name, rest)
+        sys.stdout.flush()
+        return status
+    except AnchorError as error:
+        return _say(name, str(error), 2)
+    except TerminatedError as stop:
+        return _say(name, f"stopped by SIGTERM{_more(stop)}.", 143)
+    except KeyboardInterrupt as stop:
+        return _say(name, f"stopped by Ctrl-C{_more(stop)}.", 130)
+    except BrokenPipeError:
+        if not is_output_closed():
+            raise  # another pipe broke: that is a bug
+        silence_output()
+        return 141
+    except OSError as error:
+        sentence = describe_fault(error, words)
+        if sentence is None:
+            raise
+        return _say(name, sentence, 2)
+
+
+def _run(name: str, rest: Sequence[str]) -> int:
+    if not name:
         print(USAGE)
         return 0
-    name, rest = words[0], words[1:]
-    try:
-        if name == "--version":
-            print(import_module("anchor").__version__)
-            return 0
-        function = _find(name)
-        wants_help = any(word in ("-h", "--help") for word in rest)
-        if name == "train" and wants_help and len(rest) == 1:
-            print(TRAIN_USAGE)
-            return 0
-        if name == "train":
-            return function(rest) or 0
+    if name == "--version":
+        print(import_module("anchor").__version__)
+        return 0
+    wants_help = any(word in ("-h", "--help") for word in rest)
+    if name not in COMMANDS:  # a noun without its verb
         if wants_help:
-            print(describe_arguments(name, function))
+            print(_describe_noun(name))
             return 0
+        verbs = _verbs(name)
+        hint = nearest(rest[0], verbs) if rest else ""
+        said = f"{rest[0]!r} is no verb of {name}.{hint}" if rest else "say what to do."
+        raise ConfigError(f"{said} Verbs are {', '.join(verbs)}: anchor {name} {verbs[0]} ...")
+    module, attribute = COMMANDS[name][0].split(":")
+    if module.partition(".")[0] != "anchor":
+        check_packages()  # before anything of that name is imported: a foreign one never runs
+    function: Callable[..., Any] = getattr(import_module(module), attribute)
+    if name == "train" and wants_help and len(rest) == 1:
+        print(TRAIN_USAGE)
+    elif name == "train":
+        return function(rest) or 0
+    elif wants_help:
+        print(describe_arguments(name, function))
+    else:
         function(**parse_arguments(function, rest))
-    except AnchorError as error:
-        print(f"anchor {name}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"anchor {name}: stopped by Ctrl-C.", file=sys.stderr)
-        return 130
     return 0
 
 
-def _find(name: str) -> Callable[..., Any]:
-    if name not in COMMANDS:
-        import difflib
+def _split(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The command's name, or the noun of an unfinished one, and what follows it; an empty name asks for the usage."""
+    if not words or words[0] in ("-h", "--help", "help"):
+        return "", []
+    if words[0] == "--version":
+        return "--version", []
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in COMMANDS or (length == 1 and _verbs(name)):
+            return name, list(words[length:])
+    nouns = dict.fromkeys(name.split()[0] for name in COMMANDS)
+    raise ConfigError(f"no such command.{nearest(words[0], list(nouns))} Commands are {', '.join(COMMANDS)}.")
 
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"no such command.{hint} Commands are {', '.join(COMMANDS)}.")
-    module, function = COMMANDS[name][0].split(":")
-    return getattr(import_module(module), function)
+
+def _verbs(noun: str) -> list[str]:
+    return [name.split()[1] for name in COMMANDS if " " in name and name.split()[0] == noun]
+
+
+def _describe_noun(noun: str) -> str:
+    lines = [f"  {verb:<12}{COMMANDS[f'{noun} {verb}'][1]}" for verb in _verbs(noun)]
+    return "\n".join([f"usage: anchor {noun} VERB key=value ...      anchor {noun} VERB --help", "", "verbs:", *lines])
+
+
+def _more(stop: KeyboardInterrupt) -> str:
+    """What the command itself has to say about where it stands."""
+    return f": {stop}" if str(stop) else ""
+
+
+def _say(name: str, sentence: str, status: int) -> int:
+    try:
+        print(f"anchor {name}: {sentence}", file=sys.stderr)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_output()
+    return status
 
 
 if __name__ == "__main__":

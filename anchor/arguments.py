@@ -1,7 +1,8 @@
 """``key=value`` arguments: a function's signature is its command line.
 
-Every command but ``train`` is a function with typed keyword-only parameters; this module turns ``out=DIR speakers=8``
-into its arguments, and its docstring and signature into ``--help``.
+Every command but ``train`` is a function with typed parameters; this module turns ``out=DIR speakers=8`` into its
+arguments, and its docstring and signature into ``--help``. Parameters are keyword-only; where the first one is not,
+its value may also stand alone: ``anchor material check DIR`` is ``anchor material check source=DIR``.
 """
 
 from __future__ import annotations
@@ -28,15 +29,25 @@ def parse_arguments(function: Callable[..., Any], arguments: Sequence[str]) -> d
     """
     hints = typing.get_type_hints(function)
     parameters = inspect.signature(function).parameters
+    lone = _lone_parameter(function)
     values: dict[str, Any] = {}
     for argument in arguments:
-        key, equals, text = argument.partition("=")
-        if not equals:
-            raise ConfigError(f"{argument!r} is not an argument. Write key=value; keys are {', '.join(parameters)}.")
         if not parameters:
             raise ConfigError(f"{argument}: this command takes no arguments.")
+        key, equals, text = argument.partition("=")
+        if not equals:
+            if lone is None or argument.startswith("-"):
+                raise ConfigError(
+                    f"{argument!r} is not an argument. Write key=value; keys are {', '.join(parameters)}."
+                )
+            if lone in values:
+                raise ConfigError(f"{argument!r} is one too many: {lone}= is given already. Write key=value.")
+            key, text = lone, argument
         if key not in parameters:
-            raise ConfigError(f"{key}= is unknown.{_nearest(key, list(parameters))} Keys are {', '.join(parameters)}.")
+            stands_alone = f" Write {lone}={argument} if that is a name." if lone and "/" in key else ""
+            raise ConfigError(
+                f"{key}= is unknown.{stands_alone or nearest(key, list(parameters))} Keys are {', '.join(parameters)}."
+            )
         if key in values:
             raise ConfigError(f"{key}= is given twice. Keep one of them.")
         values[key] = convert(key, text, hints.get(key, str))
@@ -62,7 +73,7 @@ def convert(key: str, text: str, kind: Any) -> Any:
     if origin is typing.Literal:
         if text not in options:
             raise ConfigError(
-                f"{key}={text} is not a choice.{_nearest(text, options)} Choose one of {', '.join(options)}."
+                f"{key}={text} is not a choice.{nearest(text, options)} Choose one of {', '.join(options)}."
             )
         return text
     if origin is tuple:
@@ -87,9 +98,10 @@ def describe_arguments(name: str, function: Callable[..., Any]) -> str:
     """The text of ``anchor NAME --help``."""
     hints = typing.get_type_hints(function)
     parameters = inspect.signature(function).parameters
+    lone = _lone_parameter(function)
     text = (inspect.getdoc(function) or "").split("\n\nRaises:")[0]
     lines = [
-        f"usage: anchor {name}{' key=value ...' if parameters else ''}",
+        f"usage: anchor {name}{f' {lone.upper()}' if lone else ''}{' key=value ...' if parameters else ''}",
         "",
         text,
         "",
@@ -99,8 +111,15 @@ def describe_arguments(name: str, function: Callable[..., Any]) -> str:
     width = max(map(len, kinds.values()), default=0) + 2
     for key, parameter in parameters.items():
         default = "required" if parameter.default is parameter.empty else f"default {_show(parameter.default)}"
+        default += f"; may stand alone, without {key}=" if key == lone else ""
         lines.append(f"  {key + '=':<22}{kinds[key]:<{width}}{default}")
     return "\n".join(lines).rstrip()
+
+
+def _lone_parameter(function: Callable[..., Any]) -> str | None:
+    """The parameter whose value needs no key: the first one, where it is not keyword-only."""
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    return first.name if first is not None and first.kind is first.POSITIONAL_OR_KEYWORD else None
 
 
 def _kind_name(kind: Any) -> str:
@@ -122,6 +141,7 @@ def _show(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _nearest(word: str, words: Sequence[str]) -> str:
+def nearest(word: str, words: Sequence[str]) -> str:
+    """The hint "Did you mean X?" with the word spelled most like ``word``, after a blank; empty where none is near."""
     near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return f" Did you mean {near[0]}?" if near else ""

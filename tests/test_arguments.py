@@ -51,3 +51,35 @@ def test_bad_arguments_are_answered_with_a_sentence(arguments, says):
 def test_help_shows_every_key():
     text = describe_arguments("command", command)
     assert all(f"{key}=" in text for key in ("out", "size", "kind", "on", "runs"))
+
+
+def look(source: Path, *, out: Path | None = None):
+    """Look at something."""
+
+
+@pytest.mark.parametrize("arguments", [["x/y"], ["source=x/y"]])
+def test_a_first_parameter_that_is_not_keyword_only_needs_no_key(arguments):
+    assert parse_arguments(look, [*arguments, "out=z"]) == {"source": Path("x/y"), "out": Path("z")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["x", "y"], "'y' is one too many"),
+        (["x", "source=y"], "source= is given twice"),
+        (["out=z"], "source= is required"),
+        (["--out", "z"], "'--out' is not an argument"),
+        (["films/a=b.mp4"], "Write source=films/a=b.mp4"),
+        (["x", "ot=z"], "Did you mean out?"),
+    ],
+)
+def test_what_stands_alone_wrongly_is_answered(arguments, says):
+    with pytest.raises(ConfigError, match=says.replace("?", r"\?")):
+        parse_arguments(look, arguments)
+
+
+def test_help_shows_what_may_stand_alone():
+    text = describe_arguments("look", look)
+    assert "usage: anchor look SOURCE key=value" in text
+    assert "may stand alone" in text
+    assert "usage: anchor command key=value" in describe_arguments("command", command)

@@ -1,7 +1,10 @@
-"""Faces: find them, follow one through a video, cut it out and put it back."""
+"""Faces: find them, mark them, follow one through a video, cut it out and put it back."""
 
 from anchor.faces.crop import crop_face, paste_face
 from anchor.faces.detect import DetectorName, Face, FaceDetector, available_detectors, make_detector
+from anchor.faces.landmarks import LandmarkName, available_landmarks, make_landmarks
+from anchor.faces.mesh import mesh_is_installed
+from anchor.faces.points import LandmarkBackend, Landmarks, Mouth, mouth_opening, mouth_points
 from anchor.faces.track import FaceTrack, FaceTracker, TrackSettings, is_frontal, track_faces
 
 __all__ = [
@@ -10,11 +13,20 @@ __all__ = [
     "FaceDetector",
     "FaceTrack",
     "FaceTracker",
+    "LandmarkBackend",
+    "LandmarkName",
+    "Landmarks",
+    "Mouth",
     "TrackSettings",
     "available_detectors",
+    "available_landmarks",
     "crop_face",
     "is_frontal",
     "make_detector",
+    "make_landmarks",
+    "mesh_is_installed",
+    "mouth_opening",
+    "mouth_points",
     "paste_face",
     "track_faces",
 ]

@@ -5,17 +5,10 @@ import pytest
 
 from anchor.errors import FaceError
 from anchor.faces import FaceTracker, available_detectors, make_detector
+from anchor.faces.face import reduce_frame
 from anchor.media import read_video_25fps
 from anchor.synth.cast import draw_person
 from anchor.synth.clip import make_clip
-
-
-@pytest.fixture
-def bare(monkeypatch, tmp_path):
-    """A machine without face models."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("ANCHOR_MODELS", raising=False)
-    return tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +32,39 @@ def test_haar_finds_drawn_faces_where_they_are(bare, drawn):
         assert np.abs(best.box - truth).max() < 0.25 * height
 
 
-@pytest.mark.parametrize("name", ["yunet", "insightface"])
-def test_an_absent_model_is_one_sentence(bare, name):
-    with pytest.raises(FaceError, match=rf"detector={name} needs .*ANCHOR_MODELS=DIR"):
+@pytest.mark.parametrize(
+    ("name", "command"), [("yunet", "name=yunet`"), ("insightface", "name=buffalo_l accept_licence=true`")]
+)
+def test_an_absent_model_is_one_sentence(bare, name, command):
+    with pytest.raises(FaceError, match=rf"detector={name} needs .*anchor models fetch {command}.*ANCHOR_MODELS=DIR"):
         make_detector(name)
     with pytest.raises(FaceError, match="no detector"):
         make_detector("magic")
 
 
-def test_a_damaged_model_is_named(bare):
-    (bare / "yunet_broken.onnx").write_bytes(b"no model")
-    with pytest.raises(FaceError, match=r"yunet_broken\.onnx is no YuNet model"):
+@pytest.mark.parametrize("damage", ["truncated", "empty", "no model"])
+def test_a_damaged_yunet_is_named_and_opencv_is_silent(bare, data_dir, damage, capfd):
+    whole = (data_dir / "models" / "yunet_n_640_640.onnx").read_bytes()
+    content = {"truncated": whole[:100_000], "empty": b"", "no model": b"no model"}[damage]
+    (bare / "yunet_broken.onnx").write_bytes(content)
+    with pytest.raises(FaceError, match=r"yunet_broken\.onnx is no YuNet model.*anchor models fetch name=yunet"):
         make_detector("yunet", bare)
-    (bare / "pack").mkdir()
-    (bare / "pack" / "det_10g.onnx").write_bytes(b"no model")
-    with pytest.raises(FaceError, match="no insightface pack that loads"):
-        make_detector("insightface", bare)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("file", ["det_10g.onnx", "2d106det.onnx"])  # loads and has other outputs; does not load
+def test_another_network_is_no_yunet(bare, models, file, capfd):
+    shutil.copy(models / "buffalo_l" / file, bare / "yunet_by_mistake.onnx")
+    with pytest.raises(FaceError, match=r"yunet_by_mistake\.onnx is no YuNet model"):
+        make_detector("yunet", bare)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_boxes_are_right_where_a_reduced_side_is_rounded():
+    frame = np.zeros((603, 1283, 3), np.uint8)
+    small, scale = reduce_frame(frame, 320)
+    assert small.shape == (150, 320, 3)
+    np.testing.assert_allclose(np.array([320, 150]) / scale, [1283, 603])
 
 
 def test_yunet_is_found_by_its_folder(bare, data_dir, drawn, monkeypatch):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from anchor.evaluation.clips import ClipShelf, EvaluationClip, Pair
 from anchor.evaluation.opening import read_openings
 from anchor.evaluation.sync import clip_offset, embed_clip
-from anchor.inference import ReferenceKind, back_and_forth, choose_references, draw_frames
+from anchor.inference import ReferenceKind, back_and_forth, choose_references, draw_frames, pose_vector
 from anchor.metrics import correlation, jitter_ratio, psnr, ssim
 from anchor.models import SyncNet
 from anchor.ops.images import lower_half, mouth_weights, to_signed
@@ -147,7 +147,8 @@ def _draw(
     reference: ReferenceKind,
     batch_size: int,
 ) -> _Drawn:
-    references_T = choose_references(reference, np.zeros(len(face), int))
+    poses_TP = np.stack([pose_vector(crop) for crop in face.faces_TSSC])
+    references_T = choose_references(reference, np.zeros(len(face), int), poses_TP)
     spoken = np.arange(shift, len(speech))
     order = back_and_forth(len(spoken), len(face))
     copied_TSSC = face.faces_TSSC[references_T]

@@ -3,6 +3,7 @@
 from anchor.inference.draw import draw_frames
 from anchor.inference.dub import Dubber, infer, load_generator
 from anchor.inference.order import ReferenceKind, back_and_forth, choose_references
+from anchor.inference.pose import pose_vector
 from anchor.inference.progress import show_progress
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "draw_frames",
     "infer",
     "load_generator",
+    "pose_vector",
     "show_progress",
 ]

@@ -1,72 +1,67 @@
 """Lay a drawn mouth back into its frame so that no edge tells where it was cut.
 
-Shape suffixes: S side of the crop in pixels, C colour (RGB).
+Shape suffixes: S side of the crop in pixels, H W pixels of the region of the frame, C colour (RGB).
 """
 
 from __future__ import annotations
 
-import functools
+import math
 
+import cv2
 import numpy as np
 
-from anchor.faces import paste_face
+from anchor.inference.blend import drawn_change
+from anchor.inference.mask import mask_extent, mouth_mask
 
-__all__ = ["match_colours", "mouth_mask", "paste_mouth"]
-
-SEAM_TOP, SEAM_BOTTOM = (
-    0.55,
-    0.67,
-)  # of the side: the fade under the nose, which speech does not move; lips begin at 0.7
-EDGE = 0.20  # of half the side: the fade towards cheeks, jaw and chin
-ROUNDNESS = 3.0  # exponent of the superellipse: 2 is an ellipse, more fills the corners; at 3 they stay the original
-MAX_SHIFT = 16.0  # grey levels by which a drawn mouth may be shifted to meet the skin around it
+__all__ = ["paste_mouth"]
 
 
-@functools.lru_cache(maxsize=8)
-def mouth_mask(size: int) -> np.ndarray:
-    """Alpha (size, size) float32 in [0, 1] of a drawn crop: 1 around mouth and chin, 0 in the upper half.
-
-    A superellipse that fills the lower half: the corners, which show neck and background in every pose, stay the
-    original, and so does the crop's very border; the fades are raised cosines. The array is shared and read-only.
-    """
-    place = (np.arange(size, dtype=np.float32) + 0.5) / size
-    across, down = np.abs(2 * place - 1), np.clip(2 * place - 1, 0, 1)
-    radius = (across[None, :] ** ROUNDNESS + down[:, None] ** ROUNDNESS) ** (1 / ROUNDNESS)
-    mask = _ease((1 - radius) / EDGE) * _ease((place - SEAM_TOP) / (SEAM_BOTTOM - SEAM_TOP))[:, None]
-    mask.setflags(write=False)
-    return mask
-
-
-def match_colours(drawn_SSC: np.ndarray, original_SSC: np.ndarray) -> np.ndarray:
-    """``drawn_SSC`` shifted in colour so that it meets the original where the two blend; uint8.
-
-    The shift is one number per channel, the mean difference over the mask's fade, at most ``MAX_SHIFT``: enough for
-    a reference in other light, too little to paint.
-    """
-    ring = _ring(len(drawn_SSC))
-    shift_C = (original_SSC[ring].astype(np.float32) - drawn_SSC[ring]).mean(0).clip(-MAX_SHIFT, MAX_SHIFT)
-    if np.abs(shift_C).max() < 0.5:
-        return drawn_SSC
-    half = len(drawn_SSC) // 2
-    matched_SSC = drawn_SSC.copy()
-    matched_SSC[half:] = np.rint(np.clip(drawn_SSC[half:] + shift_C, 0, 255)).astype(np.uint8)
-    return matched_SSC
-
-
-def paste_mouth(frame: np.ndarray, box: np.ndarray, drawn_SSC: np.ndarray, original_SSC: np.ndarray) -> np.ndarray:
+def paste_mouth(
+    frame: np.ndarray, box: np.ndarray, drawn_SSC: np.ndarray, original_SSC: np.ndarray, presence: float = 1.0
+) -> np.ndarray:
     """A copy of ``frame`` (uint8 RGB (H, W, 3)) whose face in ``box`` has the mouth of ``drawn_SSC``.
 
-    ``original_SSC`` is the crop that was drawn over. Pixels outside the mask keep their very bytes.
+    ``original_SSC`` is the crop that was drawn over: what is laid into the frame is the difference of the two, at the
+    frame's own resolution, so a mouth drawn as it was leaves the frame as it was. ``presence`` in [0, 1] blends the
+    whole. Pixels outside the mask keep their very bytes.
     """
-    return paste_face(frame, box, match_colours(drawn_SSC, original_SSC), mouth_mask(len(drawn_SSC)))
+    result = frame.copy()
+    x0, y0, x1, y1 = (float(side) for side in box)
+    size = len(drawn_SSC)
+    across, down = mask_extent(size)
+    left, right = (
+        max(0, math.floor(x0 + across[0] * (x1 - x0))),
+        min(frame.shape[1], math.ceil(x0 + across[1] * (x1 - x0))),
+    )
+    top, bottom = max(0, math.floor(y0 + down[0] * (y1 - y0))), min(frame.shape[0], math.ceil(y0 + down[1] * (y1 - y0)))
+    if right <= left or bottom <= top:
+        return result
+    step = size / (x1 - x0), size / (y1 - y0)  # crop pixels per frame pixel
+    place = (left - x0) * step[0], (top - y0) * step[1], *step, right - left, bottom - top
+    change_SSC, is_other_SS = drawn_change(drawn_SSC, original_SSC)
+    region = result[top:bottom, left:right]
+    region_HWC = region.astype(np.float32)
+    alpha_HW = _enlarge(mouth_mask(size), *place) * np.float32(presence)
+    # What the crop is too coarse to hold goes where another mouth was drawn, and stays where the skin is the same.
+    detail_HWC = region_HWC - _enlarge(original_SSC.astype(np.float32), *place)
+    change_HWC = _enlarge(change_SSC, *place) - _enlarge(is_other_SS, *place)[..., None] * detail_HWC
+    region[:] = np.clip(np.rint(region_HWC + alpha_HW[..., None] * change_HWC), 0, 255).astype(np.uint8)
+    return result
 
 
-@functools.lru_cache(maxsize=8)
-def _ring(size: int) -> np.ndarray:
-    """Where the mask fades: bool (size, size)."""
-    mask = mouth_mask(size)
-    return (mask > 0.05) & (mask < 0.6)
+def _enlarge(crop: np.ndarray, x: float, y: float, step_x: float, step_y: float, width: int, height: int) -> np.ndarray:
+    """``height`` x ``width`` frame pixels of a crop, from the crop's corner (x, y) on; smooth where it shrinks.
 
-
-def _ease(ramp: np.ndarray) -> np.ndarray:
-    return (0.5 - 0.5 * np.cos(np.pi * np.clip(ramp, 0, 1))).astype(np.float32)
+    Pictures are enlarged sharply, masks so that they stay in [0, 1].
+    """
+    step = max(step_x, step_y)
+    if step > 1:
+        crop = cv2.GaussianBlur(crop, (0, 0), 0.45 * step, borderType=cv2.BORDER_REPLICATE)
+    matrix = np.array([[step_x, 0, x + step_x / 2 - 0.5], [0, step_y, y + step_y / 2 - 0.5]], np.float64)
+    return cv2.warpAffine(
+        crop,
+        matrix,
+        (width, height),
+        flags=(cv2.INTER_CUBIC if crop.ndim == 3 else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )

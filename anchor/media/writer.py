@@ -21,6 +21,7 @@ BT709 = 1  # the code of Rec. 709 in H.273, for primaries, transfer and matrix a
 AAC_CHUNK = 1024  # samples per AAC packet
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz, rates that players know
 AAC_BIT_RATE = 128_000
+LARGE_PIXELS = 4_000_000  # from here on the encoder looks 4 frames ahead, not 10: each costs 20 MB and more at 4K
 
 
 def write_video(
@@ -80,7 +81,8 @@ def _encode(
 ) -> int:
     rate = Fraction(fps).limit_denominator(1001)
     height, width = first.shape[:2]
-    video = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
+    options = {"crf": str(crf), "preset": preset} | ({"rc-lookahead": "4"} if width * height > LARGE_PIXELS else {})
+    video = container.add_stream("libx264", rate=rate, options=options)
     video.width, video.height, video.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
     context = video.codec_context
     context.thread_count = threads

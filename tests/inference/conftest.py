@@ -73,3 +73,15 @@ def speech(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def good(tmp_path, small_generator, save_network, stand_in_detector, face_video, speech):
+    """Arguments of `infer` that work: half a second."""
+    return {
+        "face": face_video(),
+        "speech": speech(0.5),
+        "checkpoint": save_network(small_generator),
+        "out": tmp_path / "out.mp4",
+        "device": "cpu",
+    }

@@ -1,6 +1,6 @@
 import numpy as np
 
-from anchor.inference import back_and_forth, choose_references
+from anchor.inference import back_and_forth, choose_references, pose_vector
 
 
 def test_a_short_video_runs_back_and_forth_and_shows_its_turns_once():
@@ -35,3 +35,35 @@ def test_shifted_references_are_half_a_clip_away_and_never_leap():
     assert references[0] == 50
     assert references[:50].tolist() == list(range(50, 100))
     assert np.abs(np.diff(references)).max() == 1
+
+
+def test_the_nearest_reference_has_the_pose_and_is_half_a_second_away():
+    pose = np.sin(np.arange(100) / 10)  # the head turns to and fro, once in 2.5 s
+    poses = np.stack([pose, np.sqrt(1 - pose**2)], 1).astype(np.float32) * np.sqrt(2)
+    references = choose_references("nearest", np.zeros(100, int), poses)
+    assert (np.abs(references - np.arange(100)) >= 13).all()
+    nearest, fixed = (np.abs(pose[chosen] - pose).mean() for chosen in (references, np.full(100, 50)))
+    assert nearest < 0.5 * fixed
+    assert (np.diff(references) != 0).sum() < 20
+
+
+def test_a_short_or_still_face_has_a_reference_too():
+    poses = np.random.default_rng(0).normal(size=(7, 10)).astype(np.float32)
+    assert set(choose_references("nearest", np.zeros(7, int), poses)) <= {0, 5}
+    assert choose_references("nearest", np.array([0]), poses[:1]).tolist() == [0]
+
+
+def test_two_faces_never_share_a_reference():
+    poses = np.zeros((60, 10), np.float32)
+    ids = np.repeat([0, 1], 30)
+    references = choose_references("nearest", ids, poses)
+    assert (ids[references] == ids).all()
+
+
+def test_the_pose_is_the_upper_halfs_and_not_the_lights():
+    crop = np.random.default_rng(1).integers(40, 200, (96, 96, 3), np.uint8)
+    spoken = crop.copy()
+    spoken[58:] = 0
+    assert np.abs(pose_vector(spoken) - pose_vector(crop)).max() < 1e-5
+    assert np.abs(pose_vector((crop * 0.5).astype(np.uint8)) - pose_vector(crop)).mean() < 0.05
+    assert np.abs(pose_vector(crop[:, ::-1].copy()) - pose_vector(crop)).mean() > 0.5

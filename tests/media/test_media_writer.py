@@ -1,3 +1,5 @@
+import resource
+
 import av
 import numpy as np
 import pytest
@@ -111,3 +113,34 @@ def test_refuses_what_is_no_video(tmp_path, frames, words):
     with pytest.raises(MediaError, match=words):
         write_video(tmp_path / "no.mp4", frames)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("limit", [0, 3_000, 40_000])
+def test_a_full_disk_is_a_sentence_and_leaves_the_old_file(tmp_path, limit):
+    """The disk is full at the header, in the pictures, or where the header is moved to the front."""
+    path = tmp_path / "kept.mp4"
+    write_video(path, [np.zeros((32, 32, 3), np.uint8)] * 3)
+    before = path.read_bytes()
+    rng = np.random.default_rng(0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(MediaError, match=r"kept\.mp4: the video could not be written"):
+            write_video(path, (rng.integers(0, 256, (96, 96, 3), np.uint8) for _ in range(60)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert [child.name for child in tmp_path.iterdir()] == ["kept.mp4"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(MediaError, match="could not be written"):
+        write_video(tmp_path / "file" / "video.mp4", [np.zeros((32, 32, 3), np.uint8)])
+
+
+@pytest.mark.parametrize("num_samples", [1, 100, 1_023, 1_024])
+def test_a_blink_of_sound(tmp_path, num_samples):
+    samples = np.full(num_samples, 0.1, np.float32)
+    write_video(tmp_path / "short.mp4", [np.zeros((32, 32, 3), np.uint8)] * 2, audio=samples, sample_rate=48_000)
+    assert probe(tmp_path / "short.mp4").has_audio

@@ -29,7 +29,8 @@ def commands():
 
 def test_every_command_of_the_tool_is_shown():
     assert [words[1] for words in commands()] == [
-        "check", "synth", "preprocess", "preprocess", "train", "train", "train", "train", "evaluate", "infer",
+        "check", "material", "synth", "preprocess", "preprocess", "train", "train", "train", "train", "evaluate", "infer",
+        "export",
     ]  # fmt: skip
 
 
@@ -51,3 +52,5 @@ def test_the_chain_by_hand(tmp_path):
         assert done.returncode == 0, f"anchor {name} {' '.join(words)}\n{done.stdout}{done.stderr}"
     assert (tmp_path / "speaking.mp4").stat().st_size > 10_000
     assert (tmp_path / "runs" / "report" / "report.html").is_file()
+    assert (tmp_path / "runs" / "material-me" / "material.html").is_file()
+    assert (tmp_path / "person-export" / "model.onnx").is_file()

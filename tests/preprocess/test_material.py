@@ -1,0 +1,294 @@
+"""Raw material: what is measured of it, what is said about it, and what a run leaves."""
+
+import dataclasses
+import inspect
+import json
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from anchor.errors import ConfigError, MediaError
+from anchor.faces import crop_face, make_detector
+from anchor.media import FrameReader, probe, write_video
+from anchor.ops.quality import SHARPNESS_PX, sharpness
+from anchor.preprocess import preprocess
+from anchor.preprocess.clip import MIN_CONTRAST as PREPROCESS_MIN_CONTRAST
+from anchor.preprocess.material import Limits, check, judge, measure_clip, page, sampling, verdict
+from anchor.preprocess.people import MIN_FACE_PX as PREPROCESS_MIN_FACE_PX
+
+SOUND = np.zeros(32_000, np.float32)
+
+
+@pytest.fixture
+def bad_folder(tmp_path, flashing):
+    """Good clips and one of every kind that cannot be used."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    flashing(folder / "good.mp4", seconds=1.6)
+    flashing(folder / "brief.mp4", seconds=0.4)
+    (folder / "text.mp4").write_text("no video")
+    (folder / "zero.mp4").write_bytes(b"")
+    (folder / "cut.mp4").write_bytes((folder / "good.mp4").read_bytes()[:3000])
+    write_video(folder / "mute.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 30)
+    write_video(folder / "empty_room.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 30, audio=SOUND)
+    return folder
+
+
+def test_what_is_refused_is_what_preprocess_refuses(bad_folder, tmp_path, no_models, capsys):
+    summary = check(bad_folder, out=tmp_path / "report", workers=1)
+    printed = capsys.readouterr().out.replace(str(tmp_path), "")
+    assert (summary.clips, summary.kept) == (7, 1)
+    preprocess(source=bad_folder, out=tmp_path / "shards", image_size=64, workers=1)
+    theirs = json.loads((tmp_path / "shards" / "report.json").read_text())["clips"]
+    ours = json.loads((tmp_path / "report" / "material.json").read_text())["clips"]
+    assert {clip["name"]: clip["reason"] for clip in ours} == {clip["source"]: clip["reason"] for clip in theirs}
+    assert [clip["is_kept"] for clip in ours] == [False] * 6 + [True]
+    assert all(clip["name"] in printed for clip in ours)
+    assert max(map(len, printed.splitlines())) <= 120
+    assert "has no audio track" in " ".join(printed.split())
+
+
+def test_limits_of_refusal_are_those_of_preprocess():
+    min_s = inspect.signature(preprocess).parameters["min_s"].default
+    assert round(min_s * 25) == verdict.MIN_FRAMES
+    assert (verdict.MIN_FACE_PX, verdict.MIN_CONTRAST) == (PREPROCESS_MIN_FACE_PX, PREPROCESS_MIN_CONTRAST)
+
+
+def test_a_clip_is_measured(tmp_path, flashing, face, no_models):
+    picture, box = face
+    path = flashing(tmp_path / "clip.mp4", fps=30, seconds=2.8)
+    measures, pictures = measure_clip(path)
+    assert (measures.width, measures.height) == picture.shape[1::-1]
+    assert measures.fps == pytest.approx(30, abs=0.1)
+    assert not measures.is_variable_rate
+    assert measures.seconds == pytest.approx(2.8, abs=0.1)
+    assert measures.faces.height_px == pytest.approx(box[3] - box[1], rel=0.15)
+    assert measures.faces.found_share > 0.95
+    assert measures.faces.count == 1
+    assert measures.usable_s == pytest.approx(2.8, abs=0.2)
+    assert measures.sound.channels in (1, 2)
+    assert measures.sound.silence_share == pytest.approx(1 - 4 * 0.12 / 2.8, abs=0.1)
+    assert -20 < measures.sound.level_db < -9  # bursts of noise at -10.5 dB
+    assert len(pictures.faces) == 3
+    assert verdict.judge(path, measures).is_kept
+
+
+@pytest.mark.parametrize(
+    ("faces", "sound", "rest", "kind"),
+    [
+        ({"sharpness": 0.2}, {}, {}, "soft"),
+        ({"height_px": 60}, {}, {}, "small face"),
+        ({"luma": 40.0}, {}, {}, "dark"),
+        ({"bright_share": 0.2}, {}, {}, "bright"),
+        ({"found_share": 0.4}, {}, {}, "face missing"),
+        ({"count": 2}, {}, {}, "several faces"),
+        ({}, {"level_db": -50.0, "noise_db": -80.0}, {}, "quiet"),
+        ({}, {"clipped_share": 0.02}, {}, "clipped sound"),
+        ({}, {"noise_db": -25.0}, {}, "noisy"),
+        ({}, {"silence_share": 0.7}, {}, "silent"),
+        ({}, {}, {"is_variable_rate": True}, "variable rate"),
+        ({}, {}, {"fps": 12.0}, "low rate"),
+    ],
+)
+def test_every_fault_is_one_note_and_no_refusal(good_measures, tmp_path, faces, sound, rest, kind):
+    assert judge(tmp_path, good_measures) == verdict.Verdict(True)
+    worse = dataclasses.replace(
+        good_measures,
+        faces=dataclasses.replace(good_measures.faces, **faces),
+        sound=dataclasses.replace(good_measures.sound, **sound),
+        **rest,
+    )
+    said = judge(tmp_path, worse)
+    assert said.is_kept
+    assert [note.kind for note in said.notes] == [kind]
+    assert verdict.ADVICE[kind] in verdict.advise([(worse, said)])
+
+
+def test_limits_can_be_moved(good_measures, tmp_path):
+    assert [note.kind for note in judge(tmp_path, good_measures, Limits(sharpness=0.9)).notes] == ["soft"]
+
+
+def test_a_face_too_flat_to_show_lips_is_refused(good_measures, tmp_path):
+    flat = dataclasses.replace(good_measures, faces=dataclasses.replace(good_measures.faces, contrast=12.0))
+    assert "too dark or too flat" in judge(tmp_path, flat).reason
+
+
+@pytest.fixture
+def good_measures():
+    from anchor.preprocess.material import Faces, Measures, Sound
+
+    return Measures(
+        width=640, height=480, fps=25.0, is_variable_rate=False, codec="h264", frames=250, usable_s=10.0,
+        longest_run=250, frames_seen=250, detector="haar", sound_reason="",
+        faces=Faces(1.0, 1, 200, 0.6, 140.0, 0.0, 0.0, 40.0),
+        sound=Sound(48_000, 2, 10.0, -20.0, 0.8, -50.0, 0.1, 0.0),
+    )  # fmt: skip
+
+
+def test_a_second_run_measures_only_what_changed(tmp_path, flashing, no_models, monkeypatch, capsys):
+    source = tmp_path / "source"
+    source.mkdir()
+    flashing(source / "one.mp4", seconds=1.0)
+    flashing(source / "two.mp4", seconds=1.2)
+    first = check(source, out=tmp_path / "out", workers=1)
+    measured = []
+
+    def spy(path, *rest):
+        measured.append(path.name)
+        return measure_clip(path, *rest)
+
+    monkeypatch.setattr("anchor.preprocess.material.run.measure_clip", spy)
+    assert check(source, out=tmp_path / "out", workers=1) == first
+    assert measured == []
+    flashing(source / "two.mp4", seconds=1.4)
+    check(source, out=tmp_path / "out", workers=1)
+    assert measured == ["two.mp4"]
+
+
+def test_ctrl_c_reports_what_was_checked(tmp_path, flashing, no_models, monkeypatch, capsys):
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("one.mp4", "two.mp4"):
+        flashing(source / name, seconds=1.0)
+
+    def stop_at_two(path, *rest):
+        if path.name == "two.mp4":
+            raise KeyboardInterrupt
+        return measure_clip(path, *rest)
+
+    monkeypatch.setattr("anchor.preprocess.material.run.measure_clip", stop_at_two)
+    with pytest.raises(KeyboardInterrupt, match="1 of 2 clips are checked"):
+        check(source, out=tmp_path / "out", workers=1)
+    assert [clip["name"] for clip in json.loads((tmp_path / "out" / "material.json").read_text())["clips"]] == [
+        "one.mp4"
+    ]
+    monkeypatch.undo()
+    assert check(source, out=tmp_path / "out", detector="haar", workers=1).clips == 2
+
+
+def test_several_workers_find_the_same(tmp_path, flashing, no_models):
+    source = tmp_path / "source"
+    source.mkdir()
+    for i in range(2):
+        flashing(source / f"{i}.mp4", seconds=1.0)
+    one = check(source, out=tmp_path / "one", workers=1)
+    two = check(source, out=tmp_path / "two", workers=2)
+    assert dataclasses.replace(two, out=one.out) == one
+    read = [json.loads((tmp_path / name / "material.json").read_text())["clips"] for name in ("one", "two")]
+    assert read[0] == read[1]
+
+
+def test_nothing_usable_is_one_sentence(tmp_path, no_models):
+    source = tmp_path / "source"
+    source.mkdir()
+    with pytest.raises(MediaError, match="holds no video"):
+        check(source, out=tmp_path / "out")
+    (source / "zero.mp4").write_bytes(b"")
+    with pytest.raises(MediaError, match="zero bytes"):
+        check(source, out=tmp_path / "out", workers=1)
+    (source / "text.mp4").write_text("no video")
+    with pytest.raises(MediaError, match="None of 2 clips can be used"):
+        check(source, out=tmp_path / "out", workers=1)
+    with pytest.raises(MediaError, match="does not exist"):
+        check(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        check(source, out=tmp_path / "file" / "out", workers=1)
+
+
+def test_the_page_stands_alone_and_trusts_no_name(tmp_path, flashing, no_models):
+    source = tmp_path / "source"
+    source.mkdir()
+    flashing(source / "<b>'&.mp4", seconds=1.0)
+    (source / "zero.mp4").write_bytes(b"")
+    check(source, out=tmp_path / "out", workers=1)
+    text = (tmp_path / "out" / "material.html").read_text()
+    assert text.count("data:image/jpeg;base64,") == 4
+    assert "http" not in text
+    assert "<b>'&" not in text
+    assert "&lt;b&gt;&#x27;&amp;.mp4" in text
+    assert text.index("zero.mp4") < text.index("&lt;b&gt;")  # the worst first
+    assert all(text.count(f"<dt>{name}</dt>") == 1 for name in page.MEANINGS)
+
+
+def write_numbered(path, times, size=(64, 96)):
+    """Picture ``i``, shown at ``times[i]`` seconds, is as bright as 2 i; a key picture every 12."""
+    with av.open(str(path), "w") as container:
+        options = {"g": "12", "keyint_min": "12", "sc_threshold": "0", "bf": "2", "crf": "8"}
+        stream = container.add_stream("libx264", rate=50, options=options)
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        for i, seconds in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((*size, 3), 2 * i, np.uint8), format="rgb24")
+            frame.pts = round(seconds * 50)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_variable_rate_is_seen(tmp_path):
+    even = write_numbered(tmp_path / "even.mp4", [i / 25 for i in range(50)])
+    uneven = write_numbered(tmp_path / "uneven.mp4", np.cumsum([0.04 if i % 5 else 0.12 for i in range(50)]))
+    timeline = sampling.read_timeline(even, probe(even))
+    assert timeline.fps == pytest.approx(25, abs=0.01)
+    assert not timeline.is_variable
+    assert timeline.seconds == pytest.approx(2.0, abs=0.05)
+    assert len(timeline.keys_s) == 5
+    assert sampling.read_timeline(uneven, probe(uneven)).is_variable
+
+
+def test_a_jump_shows_what_reading_through_shows(tmp_path):
+    path = write_numbered(tmp_path / "clip.mp4", [i / 25 for i in range(100)])
+    info = probe(path)
+    whole = {i: picture.mean() for i, picture in FrameReader(path, info)}
+    keys = sampling.read_timeline(path, info).keys_s
+    jumps = [sampling.Moment((30, 35), keys[2]), sampling.Moment((72, 77), keys[6])]
+    through = [sampling.Moment((30, 35)), sampling.Moment((72, 77))]
+    for moments in (jumps, through):
+        seen = dict(sampling.read_moments(path, info, moments))
+        assert list(seen) == [30, 35, 72, 77]
+        for number, picture in seen.items():
+            assert picture.mean() == pytest.approx(whole[number], abs=1.5)
+
+
+@pytest.mark.parametrize("keys", [np.arange(0, 3600, 10.0), (0.0,)])
+def test_an_hour_is_looked_at_in_moments_from_end_to_end(tmp_path, keys):
+    info = probe(write_numbered(tmp_path / "clip.mp4", [0, 0.04, 0.08]))
+    moments = sampling.plan_moments(sampling.Timeline(25.0, False, 3600.0, tuple(keys)), info, 3, 90_000)
+    frames = [number for moment in moments for number in moment.frames]
+    assert len(frames) <= sampling.MAX_SAMPLES
+    assert frames == sorted(set(frames))
+    assert {(number - 3) % sampling.SAMPLE_STRIDE for number in frames} == {0}
+    assert frames[0] < 300
+    assert frames[-1] > 88_000
+    assert max(np.diff(frames)) < 2500
+    assert {moment.seek_s is None for moment in moments} == {len(keys) == 1}
+
+
+def test_blur_and_scaling_make_real_faces_softer(data_dir):
+    detector = make_detector("haar")
+    for name in ("p01_woman_900px_25fps.mp4", "p04_woman_512px_25fps.mp4"):
+        _, frame = next(iter(FrameReader(data_dir / "data" / "clips" / name)))
+        box, height, width = detector.detect(frame)[0].box, *frame.shape[:2]
+
+        def measure(picture, box=box):
+            return sharpness(crop_face(picture, box, SHARPNESS_PX))
+
+        blurred = [frame, *(cv2.GaussianBlur(frame, (0, 0), sigma) for sigma in (1, 2, 4, 8))]
+        small = [cv2.resize(frame, None, fx=f, fy=f, interpolation=cv2.INTER_AREA) for f in (0.7, 0.35, 0.15)]
+        scaled = [frame, *(cv2.resize(one, (width, height), interpolation=cv2.INTER_CUBIC) for one in small)]
+        for series in (blurred, scaled):
+            values = [measure(picture) for picture in series]
+            assert values == sorted(values, reverse=True)
+            assert values[0] > 1.5 * values[-1]
+        assert measure(blurred[0]) > Limits().sharpness > measure(blurred[3])
+
+
+def test_real_clips_are_told_apart(data_dir, monkeypatch):
+    monkeypatch.setenv("ANCHOR_MODELS", str(data_dir / "models"))
+    kinds = {}
+    for name in ("p10_480px_25fps", "p02_man_700px_vfr22", "g06_360x288_mpeg1"):
+        path = next((data_dir / "data" / "clips").glob(f"{name}.*"))
+        kinds[name[:3]] = {note.kind for note in judge(path, measure_clip(path)[0]).notes}
+    assert kinds == {"p10": {"soft"}, "p02": {"variable rate"}, "g06": set()}

@@ -29,8 +29,8 @@ def commands():
 
 def test_every_command_of_the_tool_is_shown():
     assert [words[1] for words in commands()] == [
-        "check", "material", "synth", "preprocess", "preprocess", "train", "train", "train", "train", "evaluate", "infer",
-        "export",
+        "check", "material", "synth", "preprocess", "preprocess", "train", "train", "train", "train", "evaluate",
+        "infer", "export",
     ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import av
@@ -15,6 +16,8 @@ from anchor.timing import SAMPLE_RATE
 __all__ = ["read_audio", "read_image"]
 
 GAP_S = 0.03  # a larger jump of the timestamps is a hole in the sound, a smaller one is their rounding
+PIECE_S = 20.0  # of sound resampled at once
+MARGIN_SAMPLES = 1024  # around it; the filter reaches over 6 samples of the slower rate, at most 36 at 96 kHz
 MAX_BAD_SHARE = 0.05  # of the packets that may fail to decode; they become silence
 
 
@@ -28,14 +31,16 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         MediaError: the file is missing, empty or damaged, has no audio track, or the track holds no sample.
     """
     path = Path(path)
-    pieces: list[np.ndarray] = []
     written = total_packets = bad_packets = 0
     with open_media(path) as container:
         if not container.streams.audio:
             raise MediaError(f"{path} has no audio track. Give a file with speech, or add the sound to the video.")
         stream = container.streams.audio[0]
         rate = stream.codec_context.sample_rate or SAMPLE_RATE
-        mono = av.AudioResampler("fltp", "mono", rate)
+        # FFmpeg's way from stereo to mono adds 3 dB to floats, and loud recordings clip: two channels are averaged here.
+        layout = "stereo" if stream.codec_context.channels == 2 else "mono"
+        plain = av.AudioResampler("fltp", layout, rate)
+        target = _Resampled(rate, sample_rate)
         start: float | None = None
         for packet in container.demux(stream):
             total_packets += 1
@@ -49,12 +54,12 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
                     start = frame.time if start is None else start
                     hole = round((frame.time - start) * rate) - written
                     if hole > GAP_S * rate:
-                        pieces.append(np.zeros(hole, np.float32))
+                        target.add(np.zeros(hole, np.float32))
                         written += hole
                 frame.pts = None
-                for piece in mono.resample(frame):
-                    samples = piece.to_ndarray()[0].astype(np.float32, copy=False)
-                    pieces.append(samples)
+                for piece in plain.resample(frame):
+                    samples = piece.to_ndarray().mean(0, dtype=np.float32)
+                    target.add(samples)
                     written += len(samples)
     if bad_packets > MAX_BAD_SHARE * total_packets:
         raise MediaError(
@@ -62,9 +67,7 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         )
     if not written:
         raise MediaError(f"{path}: its audio track holds no samples. Record or export the sound again.")
-    samples = np.concatenate(pieces)
-    if rate != sample_rate:
-        samples = _resample(samples, rate, sample_rate)
+    samples = target.finish()
     if not np.isfinite(samples).all():
         raise MediaError(f"{path}: its sound holds numbers that are not finite. Export it again.")
     return np.clip(samples, -1.0, 1.0)
@@ -88,8 +91,47 @@ def read_image(path: Path) -> np.ndarray:
     return np.ascontiguousarray(picture[..., ::-1])
 
 
-def _resample(samples: np.ndarray, rate: int, target: int) -> np.ndarray:
-    import torch
-    import torchaudio.functional as audio_functional
+class _Resampled:
+    """Sound that arrives in small pieces, at another rate and with little memory: an hour at 48 kHz is 0.7 GB.
 
-    return audio_functional.resample(torch.from_numpy(samples), rate, target).numpy()
+    Long pieces are resampled with what lies around them, so that the whole is what it would be in one piece.
+    """
+
+    def __init__(self, rate: int, target: int) -> None:
+        common = math.gcd(rate, target)
+        self._rate, self._target = rate, target
+        self._old, self._new = rate // common, target // common  # samples of one block, before and after
+        self._margin = -(-MARGIN_SAMPLES // self._old) * self._old
+        self._piece = max(1, round(PIECE_S * rate) // self._old) * self._old
+        self._waiting: list[np.ndarray] = []
+        self._num_waiting = self._num_before = 0  # samples held; how many of them have been resampled already
+        self._done: list[np.ndarray] = []
+
+    def add(self, samples: np.ndarray) -> None:
+        """The next samples, float32 (L,)."""
+        if self._rate == self._target:
+            self._done.append(samples.copy())
+            return
+        self._waiting.append(samples)
+        self._num_waiting += len(samples)
+        if self._num_waiting >= self._num_before + self._piece + self._margin:
+            held = np.concatenate(self._waiting)
+            stop = self._num_before + self._piece
+            self._resample(held[: stop + self._margin], stop)
+            rest = held[max(0, stop - self._margin) :].copy()
+            self._waiting, self._num_waiting, self._num_before = [rest], len(rest), min(stop, self._margin)
+
+    def finish(self) -> np.ndarray:
+        """All of it, float32 (L,)."""
+        held = np.concatenate(self._waiting) if self._waiting else np.zeros(0, np.float32)
+        if len(held) > self._num_before:
+            self._resample(held, None)
+        return np.concatenate(self._done)
+
+    def _resample(self, held: np.ndarray, stop: int | None) -> None:
+        import torch
+        import torchaudio.functional as audio_functional
+
+        whole = audio_functional.resample(torch.from_numpy(held), self._rate, self._target).numpy()
+        end = None if stop is None else stop // self._old * self._new
+        self._done.append(whole[self._num_before // self._old * self._new : end].copy())

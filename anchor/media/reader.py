@@ -25,7 +25,9 @@ from anchor.timing import FPS
 
 __all__ = ["FrameReader", "VideoInfo", "open_media", "probe", "read_video_25fps"]
 
-BATCH_BYTES = 64 * 2**20  # of decoded pictures held at once
+# decord decodes ahead of a slow reader without limit (4 GB within the first 1000 frames of a 720p clip whose faces
+# were looked for meanwhile): it may have clips whose pictures, all of them, fit into this many bytes.
+DECORD_BYTES = 384 * 2**20
 SLACK_S = 0.001  # a picture that begins this shortly after the middle counts as shown: containers round to 1 ms
 MAX_PIXELS = 8192 * 8192  # what one picture may have: a header can claim anything
 
@@ -113,7 +115,8 @@ class FrameReader:
 
     ``i`` counts from the first sample of the sound (from the first picture where there is none). ``first_frame`` is
     the first ``i`` with a picture and ``num_frames`` the one after the last, both estimates until iterated where
-    PyAV reads. ``backend`` says who reads: "decord", or "pyav" for a file that decord cannot take; ``reason`` why.
+    PyAV reads. ``backend`` says who reads: "decord", or "pyav" for what is too long for decord's memory (see
+    ``DECORD_BYTES``) or what it cannot take; ``reason`` says why it could not.
     """
 
     def __init__(
@@ -131,6 +134,9 @@ class FrameReader:
         self.num_frames: int
         self._decord: Any = None
         self._times_N2: np.ndarray | None = None
+        count = self.info.num_frames or self.info.duration_s * self.info.fps
+        if backend == "auto" and count * self.info.width * self.info.height * 3 > DECORD_BYTES:
+            backend = "pyav"
         if backend in ("auto", "decord"):
             try:
                 self._open_decord()
@@ -160,6 +166,8 @@ class FrameReader:
         times_N2 = np.asarray(self._decord.get_frame_timestamp(list(range(count))), np.float64).reshape(count, 2)
         if not np.isfinite(times_N2).all() or (np.diff(times_N2[:, 0]) < 0).any():
             raise MediaError("decord's timestamps are not in order")
+        if count > 1:  # decord cuts the last picture short where the first is shown late
+            times_N2[-1, 1] = max(times_N2[-1, 1], times_N2[-1, 0] + np.median(np.diff(times_N2[:, 0])))
         self._times_N2 = times_N2 - times_N2[0, 0] + self.info.offset_s
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -180,19 +188,19 @@ class FrameReader:
         slots = np.arange(self.first_frame, self.num_frames)
         shown = np.searchsorted(self._times_N2[:, 0], (slots + 0.5) / FPS + SLACK_S, side="right") - 1
         shown = np.clip(shown, 0, len(self._times_N2) - 1)
-        wanted = np.unique(shown)
-        step = max(1, BATCH_BYTES // (self.info.width * self.info.height * 3))
-        slot = 0
-        for begin in range(0, len(wanted), step):
-            numbers = wanted[begin : begin + step]
-            try:
-                pictures = self._decord.get_batch(numbers.tolist()).asnumpy()
-            except Exception as error:
-                raise _DecordFailedError(_reason(error)) from error
-            for number, picture in zip(numbers, pictures, strict=True):
+        slot = position = 0
+        try:
+            self._decord.seek(0)
+            for number in np.unique(shown).tolist():
+                if number > position:
+                    self._decord.skip_frames(number - position)
+                picture = self._decord.next().asnumpy()  # get_batch would keep every picture that it decoded
+                position = number + 1
                 while slot < len(slots) and shown[slot] == number:
                     yield int(slots[slot]), picture
                     slot += 1
+        except Exception as error:
+            raise _DecordFailedError(_reason(error)) from error
 
     def _iterate_pyav(self) -> Iterator[tuple[int, np.ndarray]]:
         turns = self.info.rotation // 90

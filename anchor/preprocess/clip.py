@@ -2,205 +2,157 @@
 
 from __future__ import annotations
 
-import base64
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from anchor.errors import AnchorError, FaceError, MediaError
-from anchor.faces import DetectorName, FaceDetector, FaceTrack, FaceTracker, TrackSettings, crop_face, make_detector
+from anchor.faces import DetectorName, FaceDetector, FaceTracker, TrackSettings, make_detector
 from anchor.media import FrameReader, probe, read_audio
-from anchor.ops.jpeg import encode_rgb
-from anchor.ops.mel import log_mel, mel_config_hash
-from anchor.preprocess.segments import Segment, cut_audio, cut_mel, plan_segments
+from anchor.ops.mel import mel_config_hash
+from anchor.preprocess.crops import PersonCrops, cut_crops, make_thumbnail, plan
+from anchor.preprocess.frames import ClipFrames
+from anchor.preprocess.people import Person, face_height, find_people, is_company
+from anchor.preprocess.results import ClipResult, SegmentResult
+from anchor.preprocess.segments import Segment, cut_audio, cut_mel
+from anchor.preprocess.settings import ClipSettings
+from anchor.preprocess.sound import mel_in_pieces, silence_share
 from anchor.preprocess.sources import Source, read_truth
+from anchor.preprocess.speaking import keep_speaking
+from anchor.preprocess.spool import WriteError, write_members
+from anchor.preprocess.truth import cut_truth
 from anchor.shards import encode_clip
-from anchor.timing import FPS, SAMPLES_PER_FRAME, num_frames
+from anchor.timing import FPS, SAMPLE_RATE, num_frames
 
-__all__ = ["ClipResult", "ClipSettings", "SegmentResult", "process_clip"]
+__all__ = ["process_clip"]
 
-HELD_BYTES = 384 * 2**20  # decoded frames kept until the face is known; a longer clip is decoded a second time
-MIN_FACE_PX = 32  # a face less high than this has no lips to learn from
-SILENCE_DB = -45.0  # a 40 ms frame below this level is silent, relative to full scale
-THUMBNAIL_PX = 64
+MIN_CONTRAST = 20.0  # spread of the grey values of a crop; faces lost in the dark had 5 to 18, usable ones 26 to 56
+MAX_THUMBNAILS = 8
 
 
-@dataclass(frozen=True)
-class ClipSettings:
-    """How every clip is processed."""
+def process_clip(source: Source, settings: ClipSettings, folder: Path) -> ClipResult:
+    """Write the segments of one video under ``folder``; a video that cannot be used is refused with its reason.
 
-    image_size: int  # px, side of a crop
-    detector: DetectorName
-    detect_every: int  # frames
-    max_frames: int  # of a segment
-    min_frames: int
-    min_segments: int = 1
-
-
-@dataclass(frozen=True)
-class SegmentResult:
-    """One segment that was kept; its members lie in ``folder``, one file each."""
-
-    key: str
-    folder: Path
-    start: int  # frame in the source
-    num_frames: int
-
-
-@dataclass
-class ClipResult:
-    """What became of one video."""
-
-    source: str
-    speaker: str
-    is_kept: bool = False
-    reason: str = ""  # why it was refused
-    notes: list[str] = field(default_factory=list)
-    segments: list[SegmentResult] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)  # size, rates, detector, hit rate, milliseconds per frame ...
-    thumbnails: list[str] = field(default_factory=list)  # JPEGs as data URIs
-
-
-def process_clip(source: Source, settings: ClipSettings, parts_dir: Path) -> ClipResult:
-    """Write the segments of one video under ``parts_dir``; a video that cannot be used is refused with its reason."""
+    Raises:
+        WriteError: ``folder`` cannot be written.
+    """
     result = ClipResult(source.name, source.speaker)
     try:
-        _process(source, settings, parts_dir, result)
+        _process(source, settings, folder, result)
+    except WriteError:
+        raise
     except AnchorError as error:
         result.reason = str(error)
+    except MemoryError:
+        result.reason = f"{source.path}: memory ran out. Try workers=1."
+        result.is_settled = False
     except Exception as error:  # one clip must never end the others
         result.reason = f"{source.path}: {type(error).__name__}: {error}. Please report this clip."
+        result.is_settled = False
     result.is_kept = bool(result.segments)
     return result
 
 
-def _process(source: Source, settings: ClipSettings, parts_dir: Path, result: ClipResult) -> None:
+def _process(source: Source, settings: ClipSettings, folder: Path, result: ClipResult) -> None:
     clock = _Clock()
     truth = read_truth(source)
     result.speaker = str(truth.get("speaker", source.speaker))
     info = probe(source.path)
     samples = read_audio(source.path)
-    mel_SM = log_mel(samples)
+    mel_SM = mel_in_pieces(samples)
     clock.mark("sound")
+    frames = ClipFrames(FrameReader(source.path, info, threads=1))
     detector = _detector(settings.detector)
-    frames = _Frames(FrameReader(source.path, info, threads=1))
     tracker = FaceTracker(detector, TrackSettings(stride=settings.detect_every))
     for index, frame in frames:
         tracker.add(index, frame)
     clock.mark("decode_and_detect")
-    total = min(frames.reader.num_frames, num_frames(len(samples)))
-    track = tracker.result(total)
+    reader = frames.reader
+    total = min(reader.num_frames, num_frames(len(samples)))
     result.facts = {
         "width": info.width, "height": info.height, "fps": round(info.fps, 3), "codec": info.codec,
-        "seconds": round(total / FPS, 2), "offset_of_picture_s": round(info.offset_s, 4),
-        "reader": frames.reader.backend, "detector": detector.name, "hit_rate": round(track.hit_rate, 3),
+        "seconds": round(total / FPS, 2), "offset_of_picture_s": round(info.offset_s, 4), "detector": detector.name,
+        "reader": reader.backend, "sound_s": round(len(samples) / SAMPLE_RATE, 3), "first_frame": reader.first_frame,
+        "picture_frames": reader.num_frames - reader.first_frame, "mel_steps": len(mel_SM),
     }  # fmt: skip
-    if frames.reader.reason:
-        result.notes.append(f"PyAV read it, decord could not: {frames.reader.reason}")
-    segments = _usable_segments(source, settings, track, total)
-    heights = track.boxes[track.ids >= 0][:, 3] - track.boxes[track.ids >= 0][:, 1]
-    result.facts["face_px"] = round(float(np.median(heights)))
-    if result.facts["face_px"] < MIN_FACE_PX:
-        raise FaceError(
-            f"{source.path}: the face is {result.facts['face_px']} px high, lips need {MIN_FACE_PX}. "
-            "Use a closer or a larger picture."
-        )
-    jpegs = _encode_crops(frames, track, segments, settings.image_size, result)
+    if reader.reason:
+        result.notes.append(f"PyAV read it, decord could not: {reader.reason}")
+    people, notes = find_people(tracker, total, settings, str(source.path))
+    del tracker  # and with it the last frames
+    result.notes += notes
+    result.facts |= {
+        "hit_rate": round(people[0].track.hit_rate, 3), "face_px": face_height(people[0].track),
+        "num_faces": len(people), "silence_share": round(silence_share(samples), 3),
+    }  # fmt: skip
+    crops = cut_crops(frames, people, settings, folder)
+    del frames
     clock.mark("crop_and_encode")
-    for segment in segments:
-        audio = cut_audio(samples, segment)
-        boxes = track.boxes[segment.start : segment.stop]
-        key = f"{source.key}_{segment.start:06d}"
-        meta = {
-            "key": key, "speaker": result.speaker, "fps": FPS, "num_frames": segment.num_frames,
-            "image_size": settings.image_size, "source": source.name, "start_s": segment.start / FPS,
-            "boxes": np.round(boxes, 2).tolist(), "detector": detector.name, "mel_config_hash": mel_config_hash(),
-            "offset_ms": 0.0, "silence_share": round(_silence_share(audio), 3),
-        }  # fmt: skip
-        if truth:
-            meta["truth"] = _cut_truth(truth, segment)
-        members = encode_clip(
-            [jpegs.pop(i) for i in range(segment.start, segment.stop)], cut_mel(mel_SM, segment), audio, meta
-        )
-        folder = parts_dir / key
-        folder.mkdir(parents=True)
-        for name, data in members.items():
-            (folder / name).write_bytes(data)
-        result.segments.append(SegmentResult(key, folder, segment.start, segment.num_frames))
+    try:
+        if settings.faces == "speaking":
+            people = keep_speaking([(own.person, own.motion) for own in crops if own.motion], samples, result)
+        _write_segments(source, settings, folder, result, people, crops, samples, mel_SM, truth)
+    finally:
+        for own in crops:
+            own.spool.remove()
     clock.mark("write")
-    kept = sum(segment.num_frames for segment in segments)
-    result.facts |= {"frames": kept, "silence_share": round(_silence_share(samples), 3)}
+    result.facts["frames"] = sum(segment.num_frames for segment in result.segments)
     result.facts["ms_per_frame"] = {name: round(1e3 * spent / max(1, total), 2) for name, spent in clock.spent.items()}
 
 
-def _usable_segments(source: Source, settings: ClipSettings, track: FaceTrack, total: int) -> list[Segment]:
-    if total < settings.min_frames:
-        raise MediaError(
-            f"{source.path}: picture and sound last {total} frames together, a segment needs {settings.min_frames}. "
-            "Use a longer clip, or lower min_s."
-        )
-    segments = plan_segments(track.ids, settings.max_frames, settings.min_frames, settings.min_segments)
-    if not segments:
-        with_face = int((track.ids >= 0).sum())
-        what = (
-            f"a face in {with_face} of {total} frames, never {settings.min_frames} in a row" if with_face else "no face"
-        )
-        raise FaceError(
-            f"{source.path}: {what}. Use a clip that shows one person from the front, or another detector=."
-        )
-    return segments
+def _write_segments(
+    source: Source, settings: ClipSettings, folder: Path, result: ClipResult, people: list[Person],
+    crops: list[PersonCrops], samples: np.ndarray, mel_SM: np.ndarray, truth: dict[str, Any],
+) -> None:  # fmt: skip
+    has_company = is_company([own.person for own in crops])
+    spools = {own.person.number: own.spool for own in crops}
+    dark = 0
+    for person in people:
+        spool, speaker = spools[person.number], result.speaker + (person.suffix if has_company else "")
+        for segment in plan(person.track.ids, settings):
+            span = range(segment.start, segment.stop)
+            missing = [number for number in span if number not in spool]
+            if missing:
+                raise MediaError(
+                    f"frame {missing[0]} of {source.path} could be read once but not again. Copy the clip again."
+                )
+            if spool.contrast(span) < MIN_CONTRAST:
+                dark += segment.num_frames
+                continue
+            audio = cut_audio(samples, segment)
+            key = f"{source.key}{person.suffix}_{segment.start:06d}"
+            meta = {
+                "key": key, "speaker": speaker, "fps": FPS, "num_frames": segment.num_frames,
+                "image_size": settings.image_size, "source": source.name, "start_s": segment.start / FPS,
+                "boxes": np.round(person.track.boxes[segment.start : segment.stop], 2).tolist(),
+                "detector": result.facts["detector"], "mel_config_hash": mel_config_hash(),
+                "offset_ms": 0.0, "silence_share": round(silence_share(audio), 3),
+            }  # fmt: skip
+            if person.number is not None:
+                meta["face"] = person.number
+            if truth and not has_company:  # the truth does not say which of several faces it means
+                meta["truth"] = cut_truth(truth, segment)
+            jpegs = spool.read(span)
+            num_bytes = write_members(folder / key, encode_clip(jpegs, cut_mel(mel_SM, segment), audio, meta))
+            result.segments.append(
+                SegmentResult(key, speaker, segment.start, segment.num_frames, num_bytes, person.number)
+            )
+            _show(result, person, segment, jpegs)
+    if dark:
+        result.notes.append(f"{dark} frames left out: the face is too dark or too flat to show its lips")
+    if not result.segments:
+        raise FaceError(f"{source.path}: the face is too dark or too flat to show its lips. Use a brighter picture.")
 
 
-def _encode_crops(
-    frames: _Frames, track: FaceTrack, segments: list[Segment], image_size: int, result: ClipResult
-) -> dict[int, bytes]:
-    """The JPEG of every frame of every segment; JPEGs are small enough to hold."""
-    wanted = {i for segment in segments for i in range(segment.start, segment.stop)}
-    ordered = sorted(wanted)
-    shown = {ordered[len(ordered) * share // 8] for share in (1, 4, 7)}
-    jpegs: dict[int, bytes] = {}
-    for index, frame in frames:
-        if index in wanted:
-            crop = crop_face(frame, track.boxes[index], image_size)
-            jpegs[index] = encode_rgb(crop)
-            if index in shown:
-                small = cv2.resize(crop, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
-                data = base64.b64encode(encode_rgb(small, quality=80)).decode()
-                result.thumbnails.append(f"data:image/jpeg;base64,{data}")
-    missing = wanted - jpegs.keys()
-    if missing:
-        raise MediaError(
-            f"frame {min(missing)} of {result.source} could be read once but not again. Copy the clip again."
-        )
-    return jpegs
-
-
-class _Frames:
-    """The frames of a clip, for two passes: held where they are few, decoded again where they are many."""
-
-    def __init__(self, reader: FrameReader) -> None:
-        self.reader = reader
-        self._held: list[tuple[int, np.ndarray]] | None = None
-
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        if self._held is not None:
-            yield from self._held
-            return
-        held: list[tuple[int, np.ndarray]] | None = []
-        size = 0
-        for pair in self.reader:
-            size += pair[1].nbytes
-            if size > HELD_BYTES:
-                held = None
-            if held is not None:
-                held.append(pair)
-            yield pair
-        self._held = held
+def _show(result: ClipResult, person: Person, segment: Segment, jpegs: list[bytes]) -> None:
+    """Two pictures of the segment for the report, as long as there is room."""
+    for share in (1, 3):
+        if len(result.thumbnails) < MAX_THUMBNAILS:
+            number = len(jpegs) * share // 4
+            face = "" if person.number is None else f"face {person.number}, "
+            caption = f"{face}{(segment.start + number) / FPS:.1f} s"
+            result.thumbnails.append((caption, make_thumbnail(jpegs[number])))
 
 
 class _Clock:
@@ -223,32 +175,3 @@ def _detector(name: DetectorName) -> FaceDetector:
     if name not in _DETECTORS:
         _DETECTORS[name] = make_detector(name)
     return _DETECTORS[name]
-
-
-def _silence_share(samples: np.ndarray) -> float:
-    whole = samples[: len(samples) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME].reshape(-1, SAMPLES_PER_FRAME)
-    if not len(whole):
-        return 1.0
-    level_db = 10 * np.log10(np.maximum((whole**2).mean(1), 1e-12))
-    return float((level_db < SILENCE_DB).mean())
-
-
-def _cut_truth(truth: dict[str, Any], segment: Segment) -> dict[str, Any]:
-    """The part of the truth that belongs to ``segment``, at 25 fps and with times from its start.
-
-    Lists with one entry per frame are cut and, where the clip was rendered at another rate, resampled as the pictures
-    are; "phonemes" ([name, seconds]) are moved; the rest is kept.
-    """
-    rate, count = float(truth.get("fps", FPS)), len(truth.get("opening", ()))
-    numbers = np.floor((np.arange(segment.start, segment.stop) + 0.5) * rate / FPS + 1e-6).astype(int)
-    numbers = np.clip(numbers, 0, max(0, count - 1))
-    start_s, stop_s = segment.start / FPS, segment.stop / FPS
-    cut: dict[str, Any] = {}
-    for name, value in truth.items():
-        if name == "phonemes":
-            cut[name] = [[sound, round(at - start_s, 4)] for sound, at in value if start_s <= at < stop_s]
-        elif isinstance(value, list) and len(value) == count > 0:
-            cut[name] = [value[number] for number in numbers]
-        elif name not in ("num_frames", "cut_frames"):  # these count frames of the whole clip
-            cut[name] = value
-    return {**cut, "fps": FPS} if "fps" in cut else cut

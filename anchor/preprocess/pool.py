@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import multiprocessing.context
 import os
@@ -14,6 +15,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver
 from typing import TextIO, TypeVar
+
+from anchor.preprocess.memory import keep_one_arena
+from anchor.preprocess.watch import watch_this_process
 
 __all__ = ["Progress", "num_workers", "run_all"]
 
@@ -32,31 +36,43 @@ def run_all(
 ) -> Iterator[tuple[int, Result]]:
     """``(i, function(tasks[i]))`` as they finish; ``on_crash`` makes the result of a task that killed its process.
 
-    One worker means this process. When a process dies the pool is lost with it: every unfinished task then runs in
-    a process of its own, so that only the guilty one fails.
+    One worker means this process. When a process dies the pool is lost with it: the tasks under way then run in a
+    process of their own, so that only the guilty one fails, and a new pool goes on with the others.
     """
     if workers == 1:
         for i, task in enumerate(tasks):
             yield i, function(task)
         return
     left = dict(enumerate(tasks))
-    try:
-        for i, result in _run_pool(function, left, workers):
-            del left[i]
-            yield i, result
-    except BrokenProcessPool:
-        for i, task in list(left.items()):
-            try:
-                yield from _run_pool(function, {i: task}, 1)
-            except BrokenProcessPool:
-                yield i, on_crash(task)
+    while left:
+        under_way: set[int] = set()
+        try:
+            for i, result in _run_pool(function, left, workers, under_way):
+                del left[i]
+                yield i, result
+        except BrokenProcessPool:
+            for i in sorted(under_way & left.keys()):
+                task = left.pop(i)
+                try:
+                    yield from _run_pool(function, {i: task}, 1, set())
+                except BrokenProcessPool:
+                    yield i, on_crash(task)
 
 
-def _run_pool(function: Callable[[Task], Result], tasks: dict[int, Task], workers: int) -> Iterator[tuple[int, Result]]:
-    pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start_worker)
+def _run_pool(
+    function: Callable[[Task], Result], tasks: dict[int, Task], workers: int, under_way: set[int]
+) -> Iterator[tuple[int, Result]]:
+    """Never more tasks than ``workers`` are handed out; ``under_way`` says which."""
+    pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start_worker, initargs=(dict(os.environ),))
+    coming = iter(list(tasks.items()))
+    waiting: dict[Future[Result], int] = {}
     try:
-        waiting: dict[Future[Result], int] = {pool.submit(function, task): i for i, task in tasks.items()}
-        while waiting:
+        while True:
+            for i, task in itertools.islice(coming, workers - len(waiting)):
+                under_way.add(i)
+                waiting[pool.submit(function, task)] = i
+            if not waiting:
+                break
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             broken: BrokenProcessPool | None = None
             for future in done:
@@ -66,6 +82,7 @@ def _run_pool(function: Callable[[Task], Result], tasks: dict[int, Task], worker
                 except BrokenProcessPool as error:
                     broken = error
                     continue
+                under_way.discard(i)
                 yield i, result
             if broken is not None:
                 raise broken
@@ -94,10 +111,14 @@ def _context() -> multiprocessing.context.BaseContext:
     return context
 
 
-def _start_worker() -> None:
+def _start_worker(environment: dict[str, str]) -> None:
+    """``environment`` is the parent's of now: the fork server knows that of the first run only."""
     import cv2
 
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_one_arena()
+    watch_this_process()
     cv2.setNumThreads(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from anchor.preprocess.clip import ClipResult
+from anchor.preprocess.results import ClipResult
 
 __all__ = ["write_report"]
 
@@ -19,7 +19,8 @@ h1{font-size:1.4rem;margin:0} .sum{margin:.3rem 0 1.5rem;color:#555}
 table{border-collapse:collapse;width:100%} th{text-align:left;font-weight:600;color:#555}
 th,td{padding:.45rem .6rem;border-bottom:1px solid #e3e5e8;vertical-align:middle}
 td.n{font-variant-numeric:tabular-nums}
-img{height:64px;width:64px;border-radius:4px;margin-right:3px} .no{color:#b3261e} .yes{color:#14722e}
+figure{display:inline-block;margin:0 3px 0 0} img{height:64px;width:64px;border-radius:4px;display:block}
+figcaption{font-size:.7em;color:#777;text-align:center;white-space:nowrap} .no{color:#b3261e} .yes{color:#14722e}
 .note{color:#7a5b00;font-size:.85em}
 @media(prefers-color-scheme:dark){body{background:#16181b;color:#e4e6e9}th,.sum{color:#a3a8ae}
 th,td{border-color:#2c3035}.no{color:#ff8a80}.yes{color:#7fd695}.note{color:#e0c26e}}
@@ -32,7 +33,11 @@ def write_report(out: Path, results: Sequence[ClipResult], summary: Mapping[str,
     for result in results:
         clip = asdict(result)
         clip.pop("thumbnails")
-        clip["segments"] = [{"key": s.key, "start": s.start, "num_frames": s.num_frames} for s in result.segments]
+        clip["segments"] = [
+            {"key": s.key, "speaker": s.speaker, "start": s.start, "num_frames": s.num_frames}
+            | ({} if s.face is None else {"face": s.face})
+            for s in result.segments
+        ]
         clips.append(clip)
     text = json.dumps({"summary": dict(summary), "clips": clips}, ensure_ascii=False, indent=1)
     (out / "report.json").write_text(text, encoding="utf-8")
@@ -57,7 +62,12 @@ def _row(result: ClipResult) -> str:
     found = f"{100 * facts['hit_rate']:.0f} %, {facts['detector']}" if "hit_rate" in facts else ""
     if "face_px" in facts:
         found += f", {facts['face_px']} px"
-    faces = "".join(f'<img alt="" src="{uri}">' for uri in result.thumbnails)
+    if facts.get("num_faces", 1) > 1:
+        found += f", {facts['num_faces']} faces"
+    faces = "".join(
+        f'<figure><img alt="" src="{uri}"><figcaption>{html.escape(caption)}</figcaption></figure>'
+        for caption, uri in result.thumbnails
+    )
     if result.is_kept:
         count = len(result.segments)
         outcome = f'<span class="yes">kept, {count} segment{"s" * (count > 1)}</span>'

@@ -49,7 +49,10 @@ def find_sources(source: Path) -> list[Source]:
     else:
         raise MediaError(f"source={source} does not exist. Give a video or a folder of videos.")
     if not paths:
-        raise MediaError(f"source={source} holds no video (looked for {', '.join(SUFFIXES)}). Give another folder.")
+        raise MediaError(
+            f"source={source} holds no video (looked for {', '.join(SUFFIXES)}); {_describe(source)}. "
+            "Give another folder."
+        )
     found: list[Source] = []
     taken: set[str] = set()
     for path in paths:
@@ -77,6 +80,14 @@ def read_truth(source: Source) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise MediaError(f"{source.truth_path} is damaged ({error}). Render the clip again, or delete it.") from error
     return truth if isinstance(truth, dict) else {}
+
+
+def _describe(folder: Path) -> str:
+    """What lies in a folder without videos."""
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    if not files:
+        return "it is empty"
+    return f"it has {', '.join(files[:3])}{f' and {len(files) - 3} more' if len(files) > 3 else ''}"
 
 
 def _truth_path(path: Path) -> Path | None:

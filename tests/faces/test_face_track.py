@@ -3,6 +3,7 @@ import pytest
 
 from anchor.faces import Face, FaceTracker, TrackSettings, is_frontal, track_faces
 from anchor.faces.detect import canonical_box
+from anchor.faces.track import separate_faces
 
 
 def face(x, y=100.0, height=80.0, score=0.9):
@@ -112,3 +113,25 @@ def test_pictures_are_looked_at_by_stride_and_at_cuts():
     assert sorted(detector.seen) == [0, 10, 20, 22, 23, 30, 40, 47]
     assert track.ids[22] != track.ids[23]
     assert (track.ids >= 0).all()
+
+
+def test_faces_are_kept_apart_and_found_again():
+    found = {i: [face(100), face(300, height=60)] if not 40 <= i < 80 else [face(100)] for i in range(0, 151, 5)}
+    for i in found:
+        found[i].append(face(104, height=76, score=0.4))  # the first face, found twice
+    large, small = separate_faces(found, 151)
+    np.testing.assert_allclose(centres(large.boxes)[:, 0], 100, atol=0.1)
+    assert (large.ids == 0).all()
+    is_there = small.ids >= 0
+    np.testing.assert_allclose(centres(small.boxes)[is_there, 0], 300, atol=0.1)
+    assert sorted(set(small.ids[is_there])) == [0, 1]  # away for 1.6 s: the same face, another stretch
+    assert not is_there[36:80].any()
+    assert large.hit_rate == small.hit_rate == 1
+
+
+def test_after_a_shot_change_faces_are_new():
+    found = {i: [face(100)] for i in [*range(0, 101, 5), 51, 52]}
+    before, after = separate_faces(found, 101, cuts=[52])
+    assert {len(before.boxes), len(after.boxes)} == {101}
+    assert not ((before.ids >= 0) & (after.ids >= 0)).any()
+    assert ((before.ids >= 0) | (after.ids >= 0)).all()

@@ -1,10 +1,12 @@
 import struct
+import time
 
 import numpy as np
 import pytest
 
 from anchor.errors import MediaError
 from anchor.media import FrameReader, probe, read_audio, read_image, read_video_25fps, write_video
+from anchor.media.audio import _Resampled
 
 
 def test_a_video_at_25_fps_is_read_frame_by_frame(tmp_path, numbers, noise):
@@ -46,21 +48,50 @@ def test_an_early_picture_loses_what_has_no_sound(tmp_path, numbers, noise, dela
     assert seen[:10] == [(i, i + 5) for i in range(10)]
 
 
+TURNS = {  # degrees clockwise: the display matrix a, b, u, c, d, v, x, y, w of the mp4 track header
+    0: (1, 0, 0, 0, 1, 0, 0, 0), 90: (0, 1, 0, -1, 0, 0, 64, 0),
+    180: (-1, 0, 0, 0, -1, 0, 96, 64), 270: (0, -1, 0, 1, 0, 0, 0, 96),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("backend", ["decord", "pyav"])
-def test_rotation_is_honoured(tmp_path, backend):
+@pytest.mark.parametrize("clockwise", list(TURNS))
+def test_rotation_is_honoured(tmp_path, backend, clockwise):
     picture = np.zeros((64, 96, 3), np.uint8)
     picture[:32, :48] = 255  # top left
     write_video(tmp_path / "v.mp4", [picture] * 5)
     data = bytearray((tmp_path / "v.mp4").read_bytes())
     matrix = data.find(b"tkhd") + 8 + 20 + 16
-    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 64 << 16, 0, 1 << 30)  # clockwise
+    data[matrix : matrix + 36] = struct.pack(">9i", *(value << 16 for value in TURNS[clockwise]), 1 << 30)
     (tmp_path / "turned.mp4").write_bytes(data)
+    upright = np.rot90(picture, -clockwise // 90)
     info = probe(tmp_path / "turned.mp4")
-    assert (info.width, info.height, info.rotation) == (64, 96, -90)
-    _, frame = next(iter(FrameReader(tmp_path / "turned.mp4", backend=backend)))
-    assert frame.shape == (96, 64, 3)
-    assert frame[20, 50].min() > 240  # now top right
-    assert frame[20, 10].max() < 15
+    assert (info.height, info.width) == upright.shape[:2]
+    assert info.rotation % 360 == -clockwise % 360
+    frames = list(FrameReader(tmp_path / "turned.mp4", backend=backend))
+    assert len(frames) == 5
+    for _, frame in frames:
+        assert frame.shape == upright.shape
+        assert np.abs(frame[8:-8:16, 8:-8:16].astype(int) - upright[8:-8:16, 8:-8:16]).max() < 20
+
+
+def test_memory_does_not_grow_with_the_clip(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 255, (4, 360, 640, 3), np.uint8)
+    write_video(tmp_path / "v.mp4", (pictures[i % 4] for i in range(700)), preset="ultrafast", crf=40)
+    reader = FrameReader(tmp_path / "v.mp4")
+    resident = []
+    for i, _ in reader:
+        time.sleep(0.001)  # a decoder that runs ahead of its reader has time to
+        if i % 100 == 99:
+            resident.append(resident_mb())
+    assert len(resident) == 7
+    assert max(resident) - resident[0] < 60  # 484 MB of pictures went by
+    assert reader.reason == ""
+
+
+def resident_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 1e6
 
 
 def test_a_damaged_end_is_read_by_pyav_as_far_as_it_goes(tmp_path, numbers, noise):
@@ -126,6 +157,19 @@ def test_sound_is_mono_at_16_khz_whatever_it_was(tmp_path):
     np.testing.assert_allclose(samples[800:-800], scale * expected[800:-800], atol=0.01)
 
 
+@pytest.mark.parametrize("rate", [8_000, 11_025, 44_100, 48_000])
+def test_long_sound_is_resampled_in_pieces_as_in_one(rate):
+    import torch
+    import torchaudio.functional as audio_functional
+
+    samples = np.random.default_rng(0).standard_normal(rate * 45 + 123).astype(np.float32)
+    pieces = _Resampled(rate, 16_000)
+    for start in range(0, len(samples), 1152):
+        pieces.add(samples[start : start + 1152])
+    whole = audio_functional.resample(torch.from_numpy(samples), rate, 16_000).numpy()
+    np.testing.assert_allclose(pieces.finish(), whole, atol=1e-5)
+
+
 def test_pictures_are_rgb_even_beside_decord(tmp_path):
     import cv2
 
@@ -147,7 +191,7 @@ def test_x01_starts_late_and_p02_is_uneven(data_dir):
     assert first == 21
     reader = read_video_25fps(clips / "p02_man_700px_vfr22.mp4")
     indexes = [i for i, _ in reader]
-    assert indexes == list(range(1, 152))
+    assert indexes == list(range(1, 153))
 
 
 def test_decord_and_pyav_see_the_same(data_dir):

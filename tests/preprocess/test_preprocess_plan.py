@@ -6,6 +6,7 @@ import pytest
 from anchor.errors import ConfigError, MediaError
 from anchor.ops.mel import log_mel
 from anchor.preprocess.segments import Segment, cut_audio, cut_mel, plan_segments
+from anchor.preprocess.sound import mel_in_pieces
 from anchor.preprocess.sources import find_sources
 from anchor.preprocess.splits import Part, assign_splits
 
@@ -96,3 +97,10 @@ def test_speakers_come_from_folders_or_files(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(MediaError, match="holds no video"):
         find_sources(tmp_path / "empty")
+
+
+def test_the_mel_of_a_long_clip_is_that_of_one_piece(monkeypatch):
+    monkeypatch.setattr("anchor.preprocess.sound.PIECE_STEPS", 160)
+    for length in (640 * 200, 640 * 200 + 399, 32_000, 200 * 161 + 7, 300):
+        samples = (0.1 * np.random.default_rng(0).standard_normal(length)).astype(np.float32)
+        np.testing.assert_allclose(mel_in_pieces(samples), log_mel(samples), atol=1e-3)

@@ -1,22 +1,19 @@
-import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
 from anchor.errors import ConfigError, FaceError, MediaError, ShardError
 from anchor.media import write_video
-from anchor.preprocess import preprocess
+from anchor.preprocess import preprocess, watch
 from anchor.preprocess.pool import run_all
 from anchor.shards import ShardSet
 
-ROOT = Path(__file__).resolve().parents[2]
 EVENTS_S = (0.52, 1.0, 1.64, 2.2)  # see conftest.py
 
 
@@ -80,6 +77,52 @@ def test_bad_files_do_not_stop_the_run(tmp_path, flashing, no_models, capsys):
     assert "http" not in page
     assert all(name in page for name in reasons)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_broken_clips_are_refused_one_by_one(tmp_path, flashing, no_models, capsys):
+    source = tmp_path / "source"
+    source.mkdir()
+    good = flashing(source / "good.mp4", seconds=2.0)
+    data = good.read_bytes()
+    flipped = bytearray(data)
+    middle = slice(len(data) // 4, len(data) // 4 + len(data) // 2)
+    flipped[middle] = bytes(255 - byte for byte in data[middle])
+    (source / "flipped.mp4").write_bytes(flipped)
+    (source / "headless.mp4").write_bytes(data[len(data) // 2 :])
+    flashing(source / "moment.mp4", seconds=0.08)
+    (source / "link.mp4").symlink_to(source / "nowhere.mp4")  # no file: not a clip at all
+    preprocess(source=source, out=tmp_path / "out", image_size=64, workers=1)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    clips = {clip["source"]: clip for clip in report["clips"]}
+    assert set(clips) == {"good.mp4", "flipped.mp4", "headless.mp4", "moment.mp4"}
+    assert clips["good.mp4"]["is_kept"]
+    for name in ("headless.mp4", "moment.mp4"):
+        assert not clips[name]["is_kept"]
+    assert "segment needs 15" in clips["moment.mp4"]["reason"]
+    for clip in clips.values():
+        assert clip["is_kept"] or name_is_in(clip["reason"], clip["source"])
+        assert "report this clip" not in clip["reason"]
+        assert "Traceback" not in clip["reason"]
+    assert "refused moment.mp4" in capsys.readouterr().err
+
+
+def name_is_in(reason, name):
+    return name in reason and reason.endswith(".") and "\n" not in reason
+
+
+def test_a_folder_without_videos_names_what_it_has(tmp_path, no_models):
+    for name in ("voice.wav", "notes.txt"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(MediaError, match=r"holds no video .* it has notes\.txt, voice\.wav"):
+        preprocess(source=tmp_path, out=tmp_path / "out")
+
+
+def test_a_face_lost_in_the_dark_is_left_out(tmp_path, flashing, no_models, monkeypatch):
+    clip = flashing(tmp_path / "clip.mp4", seconds=1.6)
+    assert preprocess(source=clip, out=tmp_path / "a", image_size=64, workers=1).frames == 40
+    monkeypatch.setattr("anchor.preprocess.clip.MIN_CONTRAST", 200.0)
+    with pytest.raises(MediaError, match="too dark or too flat"):
+        preprocess(source=clip, out=tmp_path / "b", image_size=64, workers=1)
 
 
 def test_a_finished_set_is_left_alone_and_a_changed_one_is_made_again(tmp_path, flashing, no_models, capsys):
@@ -158,49 +201,32 @@ def _die_on_two(number):
     return number * 10
 
 
+def _read_environment(name):
+    return os.environ.get(name, "")
+
+
+def test_workers_know_what_was_set_after_the_first_run(monkeypatch):
+    monkeypatch.delenv("ANCHOR_MODELS", raising=False)
+    list(run_all(len, ["a", "b"], 2, len))
+    monkeypatch.setenv("ANCHOR_MODELS", "/somewhere")
+    assert [value for _, value in run_all(_read_environment, ["ANCHOR_MODELS"] * 2, 2, str)] == ["/somewhere"] * 2
+
+
+def _stand_still_on_two(number):
+    if number == 2:
+        watch.HANG_S = 0.3
+        watch.beat()
+        time.sleep(600)
+    return number * 10
+
+
+def test_a_clip_that_stands_still_takes_no_other_with_it():
+    assert dict(run_all(_stand_still_on_two, [0, 1, 2, 3], 2, lambda task: -task)) == {0: 0, 1: 10, 2: -2, 3: 30}
+
+
 def test_a_clip_that_kills_its_process_takes_no_other_with_it():
     results = dict(run_all(_die_on_two, [0, 1, 2, 3, 4], 2, lambda task: -task))
     assert results == {0: 0, 1: 10, 2: -2, 3: 30, 4: 40}
-
-
-def members_of(group):
-    """The numbers of the living processes of a process group (zombies are not alive)."""
-    alive = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, pgrp = path.read_text().rpartition(")")[2].split()[:3]
-            if int(pgrp) == group and state != "Z":
-                alive.append(int(path.parent.name))
-    return alive
-
-
-@pytest.mark.slow
-def test_ctrl_c_leaves_nothing_behind(tmp_path, flashing, no_models):
-    source = tmp_path / "source"
-    source.mkdir()
-    for i in range(12):
-        flashing(source / f"clip{i}.mp4", seconds=8)
-    code = (
-        "from pathlib import Path; from anchor.preprocess import preprocess\n"
-        "if __name__ == '__main__':\n"
-        f"    preprocess(source=Path({str(source)!r}), out=Path({str(tmp_path / 'out')!r}), workers=2)\n"
-    )
-    script = tmp_path / "run.py"
-    script.write_text(code)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, script], cwd=ROOT, env=environment, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob(".out.partial-*/parts/*")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=30) != 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.py", "source"]
-    deadline = time.monotonic() + 20
-    while alive := members_of(process.pid):
-        assert time.monotonic() < deadline, alive
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("name", ["g01_360x288_mpeg1.mpg", "p02_man_700px_vfr22.mp4", "x01_multishot_2997fps.mp4"])
@@ -214,6 +240,89 @@ def test_real_clips_go_through(tmp_path, data_dir, no_models, name):
         assert len(shards.read_audio(clip)) == clip.num_frames * 640
     if name.startswith("x01"):
         assert min(shards.read_meta(clip)["start_s"] for clip in shards.clips) >= 0.84
+
+
+def lengths_by_packets(path):
+    """From the first sample on, in seconds: until the last picture ends, and until the last sample, by PyAV alone."""
+    with av.open(str(path)) as container:
+        video, audio = container.streams.video[0], container.streams.audio[0]
+        pictures, rate, samples, start = [], audio.codec_context.sample_rate, 0, None
+        for packet in container.demux(video, audio):
+            for frame in packet.decode():
+                if packet.stream.type == "video":
+                    pictures.append(float(frame.time))
+                else:
+                    start = float(frame.time) if start is None else start
+                    samples += frame.samples
+    pictures.sort()
+    return pictures[-1] + float(np.median(np.diff(pictures))) - start, samples / rate
+
+
+def check_counts(path, facts):
+    """Frames, mel steps and seconds agree with 25 fps, 80 steps per second and the file, to one frame."""
+    picture_s, sound_s = lengths_by_packets(path)
+    assert facts["sound_s"] == pytest.approx(sound_s, abs=0.04)
+    assert facts["mel_steps"] == pytest.approx(80 * sound_s, abs=3.2)
+    assert facts["first_frame"] + facts["picture_frames"] == pytest.approx(25 * picture_s, abs=1.01)
+    assert 25 * facts["seconds"] == pytest.approx(25 * min(picture_s, sound_s), abs=1.01)
+
+
+def check_segments(shards):
+    for clip in shards.clips:
+        assert len(shards.read_mel(clip)) == 1 + clip.num_frames * 16 // 5
+        assert len(shards.read_audio(clip)) == clip.num_frames * 640
+
+
+@pytest.mark.parametrize("fps", [24_000 / 1001, 30_000 / 1001, 30.0, 60.0])
+def test_counts_agree_with_the_file_at_any_rate(tmp_path, flashing, no_models, fps):
+    clip = flashing(tmp_path / "clip.mp4", fps=fps, seconds=2.0)
+    preprocess(source=clip, out=tmp_path / "out", image_size=64, workers=1)
+    facts = json.loads((tmp_path / "out" / "report.json").read_text())["clips"][0]["facts"]
+    check_counts(clip, facts)
+    assert facts["frames"] == pytest.approx(50, abs=1)
+    check_segments(ShardSet(tmp_path / "out"))
+
+
+def test_counts_agree_where_the_rate_varies(tmp_path, flashing, no_models):
+    steady = flashing(tmp_path / "steady.mp4", fps=30, seconds=3.0)
+    uneven = tmp_path / "uneven" / "clip.mkv"
+    uneven.parent.mkdir()
+    with av.open(str(steady)) as old, av.open(str(uneven), "w") as new:  # every 4th picture is missing: 22.5 fps
+        video = new.add_stream("libx264", rate=30)
+        video.width, video.height, video.pix_fmt = 160, 160, "yuv420p"
+        sound = new.add_stream_from_template(old.streams.audio[0])
+        for packet in old.demux():
+            if packet.stream.type == "audio" and packet.dts is not None and packet.pts >= 0:
+                packet.stream = sound
+                new.mux(packet)
+            elif packet.stream.type == "video":
+                for frame in packet.decode():
+                    number = round(frame.time * 30)
+                    if number % 4 != 3:
+                        picture = av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"), format="rgb24")
+                        picture.pts, picture.time_base = number, Fraction(1, 30)
+                        new.mux(video.encode(picture))
+        new.mux(video.encode(None))
+    preprocess(source=uneven, out=tmp_path / "out", image_size=64, workers=1)
+    facts = json.loads((tmp_path / "out" / "report.json").read_text())["clips"][0]["facts"]
+    check_counts(uneven, facts)
+    check_segments(ShardSet(tmp_path / "out"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("detector", ["haar", "yunet"])
+def test_every_shared_clip_is_accounted_for(tmp_path, data_dir, monkeypatch, detector):
+    monkeypatch.setenv("ANCHOR_MODELS", str(data_dir / "models"))
+    clips = data_dir / "data" / "clips"
+    summary = preprocess(source=clips, out=tmp_path / "out", detector=detector, image_size=96, workers=2)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert len(report["clips"]) == summary.kept + summary.refused == len(list(clips.iterdir()))
+    assert [clip["source"] for clip in report["clips"] if not clip["is_kept"]] == []
+    for clip in report["clips"]:
+        check_counts(clips / clip["source"], clip["facts"])
+        lost = 25 * clip["facts"]["seconds"] - clip["facts"]["frames"]
+        assert lost < (170 if clip["source"].startswith("x01") else 6), clip["source"]
+    check_segments(ShardSet(tmp_path / "out"))
 
 
 @pytest.mark.slow

@@ -1,0 +1,75 @@
+"""Finished clips to one set: who validates, the shards, the report."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from anchor.ops.mel import mel_config_hash
+from anchor.preprocess.report import write_report
+from anchor.preprocess.results import ClipResult
+from anchor.preprocess.splits import Part, SplitName, assign_splits
+from anchor.shards import ShardSetWriter
+from anchor.timing import FPS
+
+__all__ = ["Summary", "assemble"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run of `anchor preprocess` left."""
+
+    kept: int  # clips
+    refused: int
+    segments: int
+    frames: int
+    seconds: float
+    shards: int
+    out: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.out}: {self.kept} clips kept, {self.refused} refused, {self.segments} segments, "
+            f"{self.frames} frames, {self.seconds:.1f} s, {self.shards} shard{'s' * (self.shards != 1)}"
+        )
+
+
+def assemble(
+    target: Path, out: Path, results: Sequence[ClipResult], folders: Sequence[Path], image_size: int,
+    split: SplitName, val_share: float, seed: int, origin: dict[str, Any],
+) -> Summary:  # fmt: skip
+    """Write the set into the new folder ``target``, which will become ``out``.
+
+    ``folders`` holds the finished clip of each result; ``origin`` goes into the manifest.
+    """
+    target.mkdir(parents=True)
+    segments = [
+        (segment, folder) for result, folder in zip(results, folders, strict=True) for segment in result.segments
+    ]
+    parts = [Part(segment.key, segment.speaker, segment.num_frames) for segment, _ in segments]
+    splits = assign_splits(parts, split, val_share, seed)
+    if "val" not in splits:
+        print(
+            f"{out}: {parts[0].num_frames} frames are too few to hold any out; there is no val clip.", file=sys.stderr
+        )
+    writer = ShardSetWriter(target, image_size, mel_config_hash())
+    try:
+        for (segment, folder), part, side in zip(segments, parts, splits, strict=True):
+            members = {path.name: path.read_bytes() for path in (folder / segment.key).iterdir()}
+            writer.add(members, key=part.key, speaker=part.speaker, split=side, num_frames=part.num_frames)
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):  # else the tar complains when it is collected
+            writer.close()
+        raise
+    kept = sum(result.is_kept for result in results)
+    counts = {"kept": kept, "refused": len(results) - kept}
+    manifest = writer.close({**origin, "sources": counts})
+    frames = sum(part.num_frames for part in parts)
+    summary = Summary(**counts, segments=len(parts), frames=frames, seconds=frames / FPS,
+                      shards=len(manifest["shards"]), out=str(out))  # fmt: skip
+    write_report(target, results, {**asdict(summary), "splits": manifest["splits"], "line": str(summary)})
+    return summary

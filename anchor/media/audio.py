@@ -37,7 +37,7 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
             raise MediaError(f"{path} has no audio track. Give a file with speech, or add the sound to the video.")
         stream = container.streams.audio[0]
         rate = stream.codec_context.sample_rate or SAMPLE_RATE
-        # FFmpeg's way from stereo to mono adds 3 dB to floats, and loud recordings clip: two channels are averaged here.
+        # FFmpeg's way from stereo to mono adds 3 dB to floats, and loud recordings clip: two channels are averaged.
         layout = "stereo" if stream.codec_context.channels == 2 else "mono"
         plain = av.AudioResampler("fltp", layout, rate)
         target = _Resampled(rate, sample_rate)

@@ -168,6 +168,9 @@ class FrameReader:
             raise MediaError("decord's timestamps are not in order")
         if count > 1:  # decord cuts the last picture short where the first is shown late
             times_N2[-1, 1] = max(times_N2[-1, 1], times_N2[-1, 0] + np.median(np.diff(times_N2[:, 0])))
+        beyond_s = times_N2[-1, 1] - times_N2[0, 0] - self.info.duration_s
+        if self.info.duration_s and beyond_s > 0.1 + 2 / self.info.fps:
+            raise MediaError(f"decord counts {beyond_s:.2f} s that an edit list hides")  # a cut without re-encoding
         self._times_N2 = times_N2 - times_N2[0, 0] + self.info.offset_s
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:

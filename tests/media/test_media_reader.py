@@ -1,6 +1,7 @@
 import struct
 import time
 
+import av
 import numpy as np
 import pytest
 
@@ -201,3 +202,22 @@ def test_decord_and_pyav_see_the_same(data_dir):
     ):
         assert i == j
         assert np.abs(one[::8, ::8].astype(int) - other[::8, ::8]).mean() < 6
+
+
+def test_pictures_that_an_edit_list_hides_stay_hidden(tmp_path):
+    """A film cut without re-encoding keeps the pictures since the last key picture; decord counts them as shown."""
+    pictures = [np.full((64, 64, 3), 2 * i, np.uint8) for i in range(100)]
+    write_video(tmp_path / "whole.mp4", pictures, audio=np.zeros(64_000, np.float32))
+    with av.open(str(tmp_path / "whole.mp4")) as whole, av.open(str(tmp_path / "cut.mp4"), "w") as cut:
+        streams = {stream.index: cut.add_stream_from_template(stream) for stream in whole.streams}
+        for packet in whole.demux():
+            if packet.dts is None or (packet.stream.type == "audio" and packet.pts * packet.time_base < 1.2):
+                continue
+            begin = round(1.2 / packet.time_base)
+            packet.pts, packet.dts, packet.stream = packet.pts - begin, packet.dts - begin, streams[packet.stream.index]
+            cut.mux(packet)
+    reader = FrameReader(tmp_path / "cut.mp4")
+    shown = [int(frame.mean()) for _, frame in reader]
+    assert abs(len(shown) - 70) <= 1
+    assert max(abs(level - 2 * (30 + i)) for i, level in enumerate(shown)) <= 4
+    assert "edit list" in reader.reason

@@ -36,7 +36,7 @@ MAX_PIXELS = 8192 * 8192  # what one picture may have: a header can claim anythi
 class VideoInfo:
     """What the container says about a video; sizes are as displayed, times in seconds on the container's axis."""
 
-    width: int  # px, after rotation
+    width: int  # px, after rotation, of square pixels
     height: int
     fps: float  # mean
     num_frames: int  # 0 where the container does not say
@@ -93,7 +93,9 @@ def probe(path: Path) -> VideoInfo:
             got = "no picture could be decoded" if first is None else f"a picture is {first.width}x{first.height}"
             raise MediaError(f"{path} cannot be used: {got}. Convert or copy it again.")
         rotation = int(round(first.rotation / 90) * 90)
-        width, height = (first.height, first.width) if rotation % 180 else (first.width, first.height)
+        shape = float(stream.sample_aspect_ratio or 1)  # of a pixel: 4/3 in HDV and much broadcast material
+        coded_width = round(first.width * shape) if 0.2 < shape < 5 else first.width
+        width, height = (first.height, coded_width) if rotation % 180 else (coded_width, first.height)
         start = float(first.time) if first.time is not None else _seconds(stream.start_time, stream.time_base)
         length = _seconds(stream.duration, stream.time_base) or _seconds(container.duration, Fraction(1, av.time_base))
         return VideoInfo(
@@ -108,6 +110,14 @@ def probe(path: Path) -> VideoInfo:
             codec=stream.codec_context.name,
             audio_start_s=_audio_start(Path(path)) if audio is not None else 0.0,
         )
+
+
+def as_displayed(picture: np.ndarray, info: VideoInfo) -> np.ndarray:
+    """``picture`` at the size of ``info``: pixels may not be square, and a file may change its size in the middle."""
+    import cv2
+
+    size = (info.width, info.height)
+    return picture if picture.shape[1::-1] == size else cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
 
 
 class FrameReader:
@@ -174,6 +184,10 @@ class FrameReader:
         self._times_N2 = times_N2 - times_N2[0, 0] + self.info.offset_s
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        for number, picture in self._iterate():
+            yield number, as_displayed(picture, self.info)
+
+    def _iterate(self) -> Iterator[tuple[int, np.ndarray]]:
         if self._times_N2 is None:
             yield from self._iterate_pyav()
             return

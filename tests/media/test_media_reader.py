@@ -1,5 +1,6 @@
 import struct
 import time
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -221,3 +222,25 @@ def test_pictures_that_an_edit_list_hides_stay_hidden(tmp_path):
     assert abs(len(shown) - 70) <= 1
     assert max(abs(level - 2 * (30 + i)) for i, level in enumerate(shown)) <= 4
     assert "edit list" in reader.reason
+
+
+@pytest.mark.parametrize("backend", ["decord", "pyav"])
+def test_pixels_that_are_not_square_are_shown_as_a_player_does(tmp_path, backend):
+    """HDV and broadcast material stores 1440 columns for 1920; a face would be drawn too narrow."""
+    path = tmp_path / "wide.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        picture = np.zeros((96, 96, 3), np.uint8)
+        picture[:, 48:] = 200
+        for _ in range(10):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(picture)):
+                container.mux(packet)
+        for packet in stream.encode(None):
+            container.mux(packet)
+    assert (probe(path).width, probe(path).height) == (128, 96)
+    frames = [frame for _, frame in FrameReader(path, backend=backend)]
+    assert {frame.shape for frame in frames} == {(96, 128, 3)}
+    assert frames[0][:, :60].mean() < 20
+    assert frames[0][:, 68:].mean() > 180

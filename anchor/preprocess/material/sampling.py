@@ -17,7 +17,7 @@ import numpy as np
 
 from anchor.errors import MediaError
 from anchor.media import VideoInfo
-from anchor.media.reader import SLACK_S, open_media
+from anchor.media.reader import SLACK_S, as_displayed, open_media
 from anchor.timing import FPS
 
 __all__ = ["SAMPLE_STRIDE", "Moment", "Timeline", "frame_from", "plan_moments", "read_moments", "read_timeline"]
@@ -132,7 +132,8 @@ def read_moments(
                     shown = decoded.take()
                 if shown is not None:
                     picture = shown.to_ndarray(format="rgb24")
-                    yield number, np.ascontiguousarray(np.rot90(picture, info.rotation // 90))
+                    upright = np.ascontiguousarray(np.rot90(picture, info.rotation // 90))
+                    yield number, as_displayed(upright, info)
 
 
 class _Decoder:

@@ -33,7 +33,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
         words = str(error).strip().splitlines() or [type(error).__name__]
-        reason = "it holds no plain tensors" if isinstance(error, pickle.UnpicklingError) else words[0][:160]
+        is_foreign = isinstance(error, (pickle.UnpicklingError, KeyError))  # KeyError: bytes that are no pickle at all
+        reason = "it holds no plain tensors" if is_foreign else words[0][:160]
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({reason}). It is damaged or holds objects that could run code; "
             "use another one of its folder."

@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ import torch
 from stand_ins import NumberedClips
 
 from anchor.models import LipGenerator, SyncNet
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a background job of a script has it; the tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 ROOT = Path(__file__).resolve().parent.parent
 

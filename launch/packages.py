@@ -27,6 +27,7 @@ MODULES = {
     "av": "av",
     "espeakng-loader": "espeakng_loader",
     "safetensors": "safetensors",
+    "pillow": "PIL",
 }
 BAD_VERSIONS = {
     ("lightning", "2.6.2"): "a compromised release",

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -144,3 +145,11 @@ def test_presets_keep_their_promises():
     assert {name for name, _ in live["generator"].named_children()} == {
         "identity_encoder", "speech_encoder", "face_decoder",
     }  # fmt: skip
+
+
+def test_every_dependency_of_the_project_is_found_under_the_name_it_is_imported_by():
+    text = (Path(__file__).resolve().parents[2] / "pyproject.toml").read_text()
+    block = text[text.index("dependencies = [") :].split("\n]")[0]
+    names = re.findall(r'^    "([\w-]+)', block, re.MULTILINE)
+    assert "pillow" in names
+    assert [name for name in names if look_at_package(name).state != "ok"] == []

@@ -1,7 +1,8 @@
 """Read a video at 25 frames per second, on the time axis of its sound.
 
-decord reads the frames, PyAV tells where picture and sound begin: decord counts time from the first frame, so a
-picture that starts late would otherwise move against its speech. Output frame ``i`` is what a viewer sees in the
+decord reads the frames of clips that fit into its memory, PyAV those of longer ones and of what decord gets wrong. PyAV
+also tells where picture and sound begin: decord counts time from the first frame, so a picture that starts late would
+otherwise move against its speech. Output frame ``i`` is what a viewer sees in the
 middle of its 40 ms, at ``(i + 0.5) / 25`` s after the first sample of the sound: the middle is unbiased for every
 source rate, and rounded timestamps cannot tip it for a source at 25.
 """

@@ -21,6 +21,24 @@ class ShardError(AnchorError):
     """A shard set that is incomplete, damaged or of another format."""
 
 
+class DamagedError(ShardError):
+    """A member of a shard whose bytes are not those that were written, or cannot be read.
+
+    ``key`` and ``member`` say which, ``shard`` in which file (its path or URL), ``what`` is the finding alone.
+    """
+
+    def __init__(self, message: str, *, shard: str, key: str, member: str, what: str) -> None:
+        super().__init__(message)
+        self.shard, self.key, self.member, self.what = shard, key, member, what
+
+    def __reduce__(self) -> tuple[object, ...]:  # exceptions with keyword arguments do not pickle by themselves
+        return _damaged, (str(self), self.shard, self.key, self.member, self.what)
+
+
+def _damaged(message: str, shard: str, key: str, member: str, what: str) -> DamagedError:
+    return DamagedError(message, shard=shard, key=key, member=member, what=what)
+
+
 class CheckpointError(AnchorError):
     """A checkpoint that is missing, damaged, or of another stage or network."""
 

@@ -30,6 +30,7 @@ class LipBatch(DrawingBatch):
     is_foreign_BK: Tensor  # bool, the wrong speech comes from another clip
     clip_B: Tensor  # int64, number of the clip in its split
     frame_B: Tensor  # int64, number of the centre frame
+    weight_B: Tensor  # float32, in the mean of the loss: 1, or 0 for a window that only fills the last batch up
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,9 @@ class ClipSource(Protocol):
     def read_meta(self, clip: ClipEntry) -> dict[str, Any]:
         """The clip's description; ``meta["truth"]["opening"]`` holds the mouth opening per frame where it is known."""
         ...
+
+
+def select(clips: Sequence[ClipEntry], split: str) -> Sequence[ClipEntry]:
+    """The clips of one split, in their order; a sequence that makes its entries when they are asked for may help."""
+    own = getattr(clips, "select", None)
+    return own(split) if own is not None else [clip for clip in clips if clip.split == split]

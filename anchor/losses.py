@@ -1,5 +1,8 @@
 """Losses: tensors in, one 0-d tensor out. Everything is computed in float32, whatever the autocast around it.
 
+Where a loss takes ``weight_B`` it says how much each window counts in the mean: a window that only fills a batch up has
+0 and changes nothing. Without it all count alike.
+
 Shape suffixes: B windows, D embedding, K wrong speeches, N pictures, T frames, C colour, H W pixels.
 """
 
@@ -22,7 +25,7 @@ MAX_SCALE = 100.0  # the inverse temperature's bound in CLIP (Radford et al. 202
 PROBABILITY_FLOOR = 1e-3  # a wrong pair costs at most ln(1000) = 6.9 and pulls with at most 1000
 
 
-def pair_loss(face_BD: Tensor, speech_BD: Tensor, in_sync_B: Tensor) -> Tensor:
+def pair_loss(face_BD: Tensor, speech_BD: Tensor, in_sync_B: Tensor, weight_B: Tensor | None = None) -> Tensor:
     """Binary cross-entropy that reads the cosine of two embeddings as a probability; a mean over pairs.
 
     ``in_sync_B`` is 1.0 where the speech belongs to the frames and 0.0 where it does not. This is the classic loss of
@@ -32,21 +35,23 @@ def pair_loss(face_BD: Tensor, speech_BD: Tensor, in_sync_B: Tensor) -> Tensor:
     cosine_B = _cosine(face_BD, speech_BD)
     in_sync_B = in_sync_B.float()
     match_B, mismatch_B = _clamp_alive(cosine_B), _clamp_alive(1 - cosine_B)
-    return -(in_sync_B * match_B.log() + (1 - in_sync_B) * mismatch_B.log()).mean()
+    return _mean(-(in_sync_B * match_B.log() + (1 - in_sync_B) * mismatch_B.log()), weight_B)
 
 
-def sync_loss(face_BD: Tensor, speech_BD: Tensor, kind: str = "cosine") -> Tensor:
+def sync_loss(face_BD: Tensor, speech_BD: Tensor, kind: str = "cosine", weight_B: Tensor | None = None) -> Tensor:
     """How badly the frozen expert thinks generated mouths fit their speech; 0 for equal embeddings.
 
     ``kind="cosine"`` is ``1 - cosine``, for experts taught with :func:`info_nce`, whose cosine is no probability;
     ``kind="bce"`` is :func:`pair_loss` with every pair in sync, for experts taught with it.
     """
     if kind == "bce":
-        return pair_loss(face_BD, speech_BD, torch.ones(len(face_BD), device=face_BD.device))
-    return (1 - _cosine(face_BD, speech_BD)).mean()
+        return pair_loss(face_BD, speech_BD, torch.ones(len(face_BD), device=face_BD.device), weight_B)
+    return _mean(1 - _cosine(face_BD, speech_BD), weight_B)
 
 
-def info_nce(face_BD: Tensor, speech_BD: Tensor, weight_BB: Tensor, scale: Tensor) -> Tensor:
+def info_nce(
+    face_BD: Tensor, speech_BD: Tensor, weight_BB: Tensor, scale: Tensor, weight_B: Tensor | None = None
+) -> Tensor:
     """Cross-entropy of finding a window's own speech among the batch's, and the speech's own window.
 
     InfoNCE (van den Oord et al. 2018, arXiv 1807.03748), symmetric. ``weight_BB[i, j]`` says how much speech ``j``
@@ -59,41 +64,49 @@ def info_nce(face_BD: Tensor, speech_BD: Tensor, weight_BB: Tensor, scale: Tenso
         weight_BB = torch.maximum(weight_BB.float(), eye_BB)
         logits_BB = scale.float().clamp(max=MAX_SCALE) * face_BD @ speech_BD.T + weight_BB.log()  # log 0 leaves it out
         answers_B = torch.arange(len(face_BD), device=face_BD.device)
-        return 0.5 * (F.cross_entropy(logits_BB, answers_B) + F.cross_entropy(logits_BB.T, answers_B))
+        found_B = F.cross_entropy(logits_BB, answers_B, reduction="none")
+        return 0.5 * _mean(found_B + F.cross_entropy(logits_BB.T, answers_B, reduction="none"), weight_B)
 
 
-def weighted_l1(output_NCHW: Tensor, real_NCHW: Tensor, weight_HW: Tensor) -> Tensor:
+def weighted_l1(output_NCHW: Tensor, real_NCHW: Tensor, weight_HW: Tensor, weight_B: Tensor | None = None) -> Tensor:
     """Mean absolute difference, each pixel counted ``weight_HW`` times; any leading dimensions."""
-    return ((output_NCHW.float() - real_NCHW.float()).abs() * weight_HW).mean()
+    return _mean((output_NCHW.float() - real_NCHW.float()).abs() * weight_HW, weight_B)
 
 
-def edge_loss(output_NCHW: Tensor, real_NCHW: Tensor) -> Tensor:
+def edge_loss(output_NCHW: Tensor, real_NCHW: Tensor, weight_B: Tensor | None = None) -> Tensor:
     """Mean absolute difference of the horizontal and vertical pixel differences: it asks for edges where L1 blurs.
 
     The gradient difference loss of Mathieu et al. 2016 (arXiv 1511.05440) with exponent 1 and signed differences.
     """
     across = output_NCHW.float().diff(dim=-1) - real_NCHW.float().diff(dim=-1)
     down = output_NCHW.float().diff(dim=-2) - real_NCHW.float().diff(dim=-2)
-    return across.abs().mean() + down.abs().mean()
+    return _mean(across.abs(), weight_B) + _mean(down.abs(), weight_B)
 
 
-def motion_loss(output_BTCHW: Tensor, real_BTCHW: Tensor, weight_HW: Tensor) -> Tensor:
+def motion_loss(output_BTCHW: Tensor, real_BTCHW: Tensor, weight_HW: Tensor, weight_B: Tensor | None = None) -> Tensor:
     """How differently the mouth moves from frame to frame in output and real windows.
 
     The mean absolute difference of the two frame-to-frame differences: trembling that the real mouth does not show
     costs as much as motion that is missing, while a constant error of colour costs nothing.
     """
-    return ((output_BTCHW.float().diff(dim=1) - real_BTCHW.float().diff(dim=1)).abs() * weight_HW).mean()
+    return _mean((output_BTCHW.float().diff(dim=1) - real_BTCHW.float().diff(dim=1)).abs() * weight_HW, weight_B)
 
 
-def hinge_discriminator_loss(real_score: Tensor, fake_score: Tensor) -> Tensor:
+def hinge_discriminator_loss(real_score: Tensor, fake_score: Tensor, weight_B: Tensor | None = None) -> Tensor:
     """Discriminator hinge loss over raw scores of any shape (Lim and Ye 2017, arXiv 1705.02894)."""
-    return F.relu(1 - real_score.float()).mean() + F.relu(1 + fake_score.float()).mean()
+    return _mean(F.relu(1 - real_score.float()), weight_B) + _mean(F.relu(1 + fake_score.float()), weight_B)
 
 
-def hinge_generator_loss(fake_score: Tensor) -> Tensor:
+def hinge_generator_loss(fake_score: Tensor, weight_B: Tensor | None = None) -> Tensor:
     """Generator hinge loss: raise the discriminator's score of generated pictures."""
-    return -fake_score.float().mean()
+    return -_mean(fake_score.float(), weight_B)
+
+
+def _mean(values: Tensor, weight_B: Tensor | None) -> Tensor:
+    """The mean; with weights, of B equal parts along the leading dimensions, each times its weight."""
+    if weight_B is None:
+        return values.mean()
+    return (values.reshape(len(weight_B), -1).mean(1) * weight_B).mean()
 
 
 def _cosine(left_BD: Tensor, right_BD: Tensor) -> Tensor:

@@ -3,38 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
 
 import lightning as L
 from torch.utils.data import DataLoader
 
 from anchor.batch import ClipSource, LipBatch
-from anchor.errors import ConfigError
+from anchor.errors import CheckpointError, ConfigError
 from datamodules.chances import Disguise, NegativeMix
-from datamodules.order import TrainOrder, ValidationOrder
-from datamodules.windows import WindowDataset
+from datamodules.order import PLAN_VERSION, TrainOrder, ValidationOrder
+from datamodules.quarantine import Quarantine
+from datamodules.windows import Item, WindowDataset
 
 __all__ = ["WindowDataModule"]
 
 
 class WindowLoader(DataLoader[LipBatch]):
-    """A loader of whole batches whose place goes into the checkpoint: one number, the same on every rank."""
+    """A loader of whole batches whose place goes into the checkpoint: a few numbers, the same on every rank.
+
+    A pass goes to the end of the epoch, and begins where the last one stopped or a checkpoint says.
+    """
 
     sampler: TrainOrder | ValidationOrder
-    given = 0  # batches handed out since training began
+    quarantine: Quarantine
+    identity = ""  # of the data
+    accepts_other_data = False
 
     def __iter__(self) -> Iterator[LipBatch]:  # type: ignore[override]
-        self.sampler.position = self.given
-        for batch in super().__iter__():
-            self.given += 1
+        for item in super().__iter__():
+            batch, damages, error = cast(Item, item)
+            if isinstance(self.sampler, TrainOrder):
+                self.quarantine.add(damages, self.sampler.num_windows)
+                self.sampler.advance()  # before it is handed out: a checkpoint made meanwhile counts it
+            elif damages:
+                raise self.quarantine.refuse(damages[0])
+            if error is not None:
+                raise error
+            assert batch is not None
             yield batch
 
-    def state_dict(self) -> dict[str, int]:
-        """Batches handed out since training began."""
-        return {"given": self.given}
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands: nothing of it depends on ranks, workers or prefetch."""
+        if not isinstance(self.sampler, TrainOrder):
+            return {}
+        order = self.sampler
+        return {
+            "plan": PLAN_VERSION, "seed": order.seed, "epoch": order.epoch, "given": order.given,
+            "windows": order.num_windows, "group": order.groups.size, "data": self.identity,
+        }  # fmt: skip
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the batches that were handed out before."""
-        self.given = state["given"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after the windows that were handed out before, with any batch size.
+
+        Raises:
+            CheckpointError: the order would not be the same one.
+        """
+        if not isinstance(self.sampler, TrainOrder):
+            return
+        order = self.sampler
+        mine = self.state_dict()
+        names = {
+            "plan": "another order of windows", "seed": "seed={}", "group": "datamodule.windows_per_clip={}",
+            "data": "other shards", "windows": "{} windows an epoch",
+        }  # fmt: skip
+        for key, name in names.items():
+            if state.get(key) == mine[key] or (key in ("data", "windows") and self.accepts_other_data):
+                continue
+            raise CheckpointError(
+                f"The checkpoint was made with {name.format(state.get(key))}"
+                f"{f', and this run has {mine[key]}' if '{}' in name else ''}: the epoch it is in cannot be gone on "
+                "with exactly. Give what it was made with, resume=none to start anew, or "
+                "datamodule.accept_other_data=true to begin the next epoch with these shards."
+            )
+        same = all(state.get(key) == mine[key] for key in names)
+        order.epoch, order.given = (state["epoch"], state["given"]) if same else (state["epoch"] + 1, 0)
 
 
 class WindowDataModule(L.LightningDataModule):
@@ -42,15 +85,19 @@ class WindowDataModule(L.LightningDataModule):
 
     Args:
         image_size: side of the pictures in pixels.
-        batch_size: windows in a global batch, shared by all cards.
-        windows_per_clip: windows of one clip in a batch; above 1 they are each other's wrong answers.
+        batch_size: windows in a global batch, shared by all cards, whose number divides it.
+        windows_per_clip: windows of one clip in a row; above 1 they are each other's wrong answers.
         negatives_per_window: wrong speeches drawn for each training window.
         near, far, foreign: shares of wrong speech from 5 to 15 frames away, from elsewhere in the clip, from others.
         drawing: add references and each frame's own mel window; the expert needs neither.
         augment: disguise training windows; ``mirror``, ``warp`` and ``noise`` as in ``Disguise``.
         val_windows_per_clip, val_negatives: the fixed validation windows and the wrong speeches of each.
         num_workers: loader processes per card; 0 loads in the training process.
-        cache_mb: decoded clips kept in each loader process.
+        prefetch: batches that each loader process makes in advance.
+        cache_mb: training clips that fit decoded into so many megabytes a card are decoded once and kept.
+        quarantine: file that lists every window that damage changed; None only counts them.
+        max_damaged: share of an epoch's windows that damage may change before the run ends; 0 allows none.
+        accept_other_data: go on from a checkpoint of other shards, at the beginning of the next epoch.
     """
 
     def __init__(
@@ -72,7 +119,11 @@ class WindowDataModule(L.LightningDataModule):
         val_windows_per_clip: int = 8,
         val_negatives: int = 8,
         num_workers: int = 0,
-        cache_mb: int = 512,
+        prefetch: int = 2,
+        cache_mb: int = 256,
+        quarantine: Path | str | None = None,
+        max_damaged: float = 0.001,
+        accept_other_data: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -86,7 +137,9 @@ class WindowDataModule(L.LightningDataModule):
             val_negatives,
         )
         self.drawing = drawing
-        self.num_workers, self.cache_mb = num_workers, cache_mb
+        self.num_workers, self.prefetch, self.cache_mb = num_workers, prefetch, cache_mb
+        self.accept_other_data = accept_other_data
+        self.quarantine = Quarantine(quarantine, max_damaged)
         self.source: ClipSource | None = None
 
     def open_source(self) -> ClipSource:
@@ -107,6 +160,7 @@ class WindowDataModule(L.LightningDataModule):
         """Every window once per epoch, in global batches that do not depend on the number of cards."""
         dataset = self._dataset("train", self.negatives_per_window, self.disguise)
         rank, world_size = self._rank_and_world()
+        self.quarantine.rank = rank
         order = TrainOrder(
             dataset.clips,
             batch_size=self.batch_size,
@@ -149,11 +203,15 @@ class WindowDataModule(L.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
     def _loader(self, dataset: WindowDataset, order: TrainOrder | ValidationOrder) -> WindowLoader:
-        return WindowLoader(
-            dataset,
+        loader = WindowLoader(
+            dataset,  # type: ignore[arg-type]
             batch_size=None,  # the sampler yields whole batches
             sampler=order,  # type: ignore[arg-type]
             num_workers=self.num_workers,
+            prefetch_factor=self.prefetch if self.num_workers else None,
             persistent_workers=self.num_workers > 0,
             multiprocessing_context="forkserver" if self.num_workers else None,
         )
+        loader.quarantine, loader.accepts_other_data = self.quarantine, self.accept_other_data
+        loader.identity = str(getattr(self.source, "identity", ""))
+        return loader

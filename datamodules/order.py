@@ -1,12 +1,13 @@
 """In which order windows are seen: a pure function of (seed, epoch), the same whatever the number of ranks.
 
-An epoch shows every window of every training clip exactly once, or ``repeat`` times where a clip asks for it. Windows
-come in groups of one clip whose members lie at least five frames apart, so that the speech of any of them is a fair
-wrong answer for the others.
+An epoch shows every window of every training clip exactly once, or ``repeat`` times where a clip asks for it. A global
+batch is a stretch of the epoch's order and each rank takes an equal part of it, so neither ranks, workers nor prefetch
+change what a batch holds. The last batch of an epoch is filled up with windows that count nothing.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,8 +17,11 @@ from torch.utils.data import Sampler
 from anchor.batch import ClipEntry
 from anchor.errors import ConfigError
 from anchor.timing import WINDOW_FRAMES, WINDOW_RADIUS
+from datamodules.groups import EpochOrder, WindowGroups
 
-__all__ = ["TrainOrder", "ValidationOrder", "WindowKey"]
+__all__ = ["PLAN_VERSION", "TrainOrder", "ValidationOrder", "WindowKey"]
+
+PLAN_VERSION = 2  # raise it when the same seed would give another order
 
 
 class WindowKey(NamedTuple):
@@ -27,19 +31,24 @@ class WindowKey(NamedTuple):
     frame: int  # centre frame
     epoch: int
     turn: int = 0  # which of the epoch's showings, for clips that are repeated
+    weight: float = 1.0  # in the batch's mean; 0 for a window that only fills the batch up
 
 
 class TrainOrder(Sampler[list[WindowKey]]):
     """Batches of window keys for one rank; together the ranks see the same global batches as one rank alone.
 
+    A pass yields the batches from ``given`` to the end of ``epoch``; both say where the next pass begins. The weights
+    of a global batch have a mean of one over all ranks: in the last one of an epoch what fills up has 0, and the others
+    more than 1, so that the mean of ``weight * loss`` over the batch is the mean of the loss over its real windows.
+
     Args:
         clips: the training clips.
-        batch_size: windows in a global batch, a multiple of ``windows_per_clip``; a last batch may be smaller.
-        windows_per_clip: windows of one clip in a batch, met as nearly as a clip's length allows.
+        batch_size: windows in a global batch.
+        windows_per_clip: windows of one clip in a row, met as nearly as a clip's length allows.
         rank, world_size: this process and how many there are.
 
     Raises:
-        ConfigError: the sizes do not divide, or no clip is long enough for a window.
+        ConfigError: the ranks cannot share a batch evenly, or no clip is long enough for a window.
     """
 
     def __init__(
@@ -52,59 +61,55 @@ class TrainOrder(Sampler[list[WindowKey]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.groups_per_batch = batch_size // windows_per_clip
-        if self.groups_per_batch * windows_per_clip != batch_size:
-            raise ConfigError(
-                f"datamodule.batch_size={batch_size} is no multiple of datamodule.windows_per_clip={windows_per_clip}. "
-                f"Use {max(1, round(batch_size / windows_per_clip)) * windows_per_clip}."
-            )
-        if self.groups_per_batch % world_size:
-            fitting = [n for n in range(1, self.groups_per_batch + 1) if self.groups_per_batch % n == 0]
-            near = [max(n for n in fitting if n < world_size), *[n for n in fitting if n > world_size][:1]]
-            raise ConfigError(
-                f"{world_size} cards cannot share a global batch of {self.groups_per_batch} groups evenly. "
-                f"Use {' or '.join(map(str, near))} cards, or a datamodule.batch_size that is a multiple of "
-                f"{world_size * windows_per_clip}."
-            )
-        self.groups = np.array(
-            [group for i, clip in enumerate(clips) for group in _groups(i, clip, windows_per_clip)], object
-        )
-        if not len(self.groups):
+        _check(batch_size, windows_per_clip, world_size)
+        num_frames = np.fromiter((clip.num_frames for clip in clips), np.int64, len(clips))
+        repeats = np.fromiter((clip.repeat for clip in clips), np.int64, len(clips))
+        self.groups = WindowGroups(num_frames, repeats, windows_per_clip)
+        self.num_windows = self.groups.num_windows
+        if not self.num_windows:
             raise ConfigError(f"No training clip has {WINDOW_FRAMES} frames. Give longer clips to `anchor preprocess`.")
-        self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.position = 0  # global batches seen since training began; says where the next pass starts
+        self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
+        self.epoch, self.given = 0, 0  # where the next pass begins: windows of the epoch that were seen before
 
     def __len__(self) -> int:
-        return -(-len(self.groups) // self.groups_per_batch)
+        """Batches of a whole epoch."""
+        return -(-self.num_windows // self.batch_size)
 
     def __iter__(self) -> Iterator[list[WindowKey]]:
-        epoch, order = -1, np.empty(0, int)
-        for place in range(self.position, self.position + len(self)):
-            if place // len(self) != epoch:
-                epoch = place // len(self)
-                order = np.random.default_rng([self.seed, epoch]).permutation(len(self.groups))
-                if short := -len(order) % self.world_size:  # every rank needs a group of the last batch
-                    order = np.concatenate([order, order[:short]])
-            first = place % len(self) * self.groups_per_batch
-            yield self._keys(order[first : first + self.groups_per_batch][self.rank :: self.world_size], epoch)
+        order = EpochOrder(self.groups, self.seed, self.epoch)
+        for start in range(self.given, self.num_windows, self.batch_size):
+            yield self._share(order, start)
 
-    def _keys(self, groups: np.ndarray, epoch: int) -> list[WindowKey]:
+    def advance(self) -> None:
+        """One global batch further, into the next epoch where this one is done."""
+        self.given += self.batch_size
+        if self.given >= self.num_windows:
+            self.epoch, self.given = self.epoch + 1, 0
+
+    def _share(self, order: EpochOrder, start: int) -> list[WindowKey]:
+        size = self.batch_size // self.world_size
+        places = np.arange(start + self.rank * size, start + (self.rank + 1) * size)
+        real = min(self.batch_size, self.num_windows - start)
+        weight = self.batch_size / real
         keys = []
-        for i in groups:
-            clip, turn, residue, part, parts = self.groups[i]
-            frames = np.random.default_rng([self.seed, epoch, clip, turn, residue[0]]).permutation(residue)
-            keys += [WindowKey(clip, int(frame), epoch, turn) for frame in frames[part::parts]]
-        return keys
+        for begin, stop in _runs(places % self.num_windows):  # what fills up comes from the epoch's beginning
+            clips, frames, turns = (column.tolist() for column in order.windows(begin, stop))
+            keys += [
+                WindowKey(clip, frame, order.epoch, turn)
+                for clip, frame, turn in zip(clips, frames, turns, strict=True)
+            ]
+        weights = [weight if place < self.num_windows else 0.0 for place in places.tolist()]
+        return [key._replace(weight=weight) for key, weight in zip(keys, weights, strict=True)]
 
 
 class ValidationOrder(Sampler[list[WindowKey]]):
     """Batches of the fixed validation windows: evenly spread over each clip, the same for every run and world.
 
+    Every rank gets equally many batches, and each window is in exactly one: batches differ by one window at most.
+
     Raises:
         ConfigError: there are fewer windows than ranks.
     """
-
-    position = 0  # always from the beginning
 
     def __init__(
         self,
@@ -117,7 +122,7 @@ class ValidationOrder(Sampler[list[WindowKey]]):
     ) -> None:
         keys = []
         for i, clip in enumerate(clips):
-            centres = _centres(clip)
+            centres = np.arange(WINDOW_RADIUS, clip.num_frames - WINDOW_RADIUS)
             count = min(windows_per_clip, len(centres))
             places = np.linspace(0, len(centres) - 1, 2 * count + 1)[1::2]
             keys += [WindowKey(i, int(centres[round(place)]), 0) for place in places]
@@ -126,8 +131,9 @@ class ValidationOrder(Sampler[list[WindowKey]]):
                 f"{len(keys)} validation windows are too few for {world_size} cards. Raise "
                 "datamodule.val_windows_per_clip, or hold more clips out in `anchor preprocess`."
             )
-        mine = keys[rank::world_size]
-        self.batches = [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
+        steps = -(-len(keys) // (batch_size * world_size))
+        cuts = [place * len(keys) // (steps * world_size) for place in range(steps * world_size + 1)]
+        self.batches = [keys[start:stop] for start, stop in itertools.pairwise(cuts)][rank::world_size]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -136,16 +142,22 @@ class ValidationOrder(Sampler[list[WindowKey]]):
         return iter(self.batches)
 
 
-def _centres(clip: ClipEntry) -> np.ndarray:
-    return np.arange(WINDOW_RADIUS, clip.num_frames - WINDOW_RADIUS)
+def _check(batch_size: int, windows_per_clip: int, world_size: int) -> None:
+    for name, value in (("batch_size", batch_size), ("windows_per_clip", windows_per_clip)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"datamodule.{name}={value} is no number of windows. Give 1 or more.")
+    if batch_size % world_size:
+        fitting = [count for count in range(1, batch_size + 1) if batch_size % count == 0]
+        near = [*[count for count in fitting if count < world_size][-1:], *[c for c in fitting if c > world_size][:1]]
+        lower, upper = batch_size // world_size * world_size, -(-batch_size // world_size) * world_size
+        sizes = " or ".join(str(size) for size in (lower, upper) if size)
+        raise ConfigError(
+            f"{world_size} cards cannot share a global batch of {batch_size} windows evenly. "
+            f"Use {' or '.join(map(str, near))} cards, or datamodule.batch_size={sizes}."
+        )
 
 
-def _groups(number: int, clip: ClipEntry, size: int) -> list[tuple[int, int, np.ndarray, int, int]]:
-    """``(clip, turn, centres five apart, part, parts)``: the clip's windows in groups of about ``size``."""
-    groups = []
-    for residue in range(WINDOW_FRAMES):
-        centres = _centres(clip)[residue::WINDOW_FRAMES]
-        if len(centres):
-            parts = max(1, round(len(centres) / size))
-            groups += [(number, turn, centres, part, parts) for turn in range(clip.repeat) for part in range(parts)]
-    return groups
+def _runs(places: np.ndarray) -> list[tuple[int, int]]:
+    """``places`` as stretches ``[start, stop)`` of whole numbers in a row."""
+    edges = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
+    return [(int(places[a]), int(places[b - 1]) + 1) for a, b in itertools.pairwise(edges)]

@@ -46,6 +46,9 @@ class _Joined:
 
     def __init__(self, sources: Sequence[ClipSource], repeats: Sequence[int]) -> None:
         self.sources = sources
+        self.identity = ",".join(
+            f"{getattr(source, 'identity', '')}x{repeat}" for source, repeat in zip(sources, repeats, strict=True)
+        )
         self.clips = [
             replace(clip, key=f"{number}/{clip.key}", location=(number, clip), repeat=repeat)
             for number, (source, repeat) in enumerate(zip(sources, repeats, strict=True))

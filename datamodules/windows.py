@@ -8,31 +8,51 @@ from __future__ import annotations
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from anchor.batch import ClipEntry, ClipSource, LipBatch
-from anchor.timing import WINDOW_RADIUS, mel_window
+from anchor.batch import ClipEntry, ClipSource, LipBatch, select
+from anchor.errors import AnchorError, DamagedError, ShardError
+from anchor.timing import WINDOW_FRAMES, WINDOW_RADIUS, mel_window
 from datamodules.chances import Disguise, NegativeMix, disguise_mel, disguise_pictures, draw_negative, draw_reference
 from datamodules.order import WindowKey
+from datamodules.quarantine import Damage
 
-__all__ = ["WindowDataset"]
+__all__ = ["Item", "WindowDataset"]
+
+MAX_ATTEMPTS = 16  # windows that may take the place of a damaged one, or wrong speeches that may be drawn
+OWN_CLIP_ATTEMPTS = 4  # of them in the damaged window's own clip
+MEL_CACHE_BYTES = 16 * 2**20  # 50 clips of 10 s and more; a mel window is cut from the whole clip's
 
 
-class WindowDataset(Dataset[LipBatch]):
-    """One batch per item: a list of window keys in, a :class:`~anchor.batch.LipBatch` out.
+class Item(NamedTuple):
+    """What a loader process hands over."""
+
+    batch: LipBatch | None  # None where ``error`` says why
+    damages: list[Damage]
+    error: AnchorError | None
+
+
+class WindowDataset(Dataset[Item]):
+    """One batch per item: a list of window keys in, a :class:`~anchor.batch.LipBatch` out, and what was damaged.
+
+    A training window that cannot be read as it was written gives its place to another one, the same on every machine:
+    of the same clip first, then of any. A damaged wrong speech is drawn anew.
 
     Args:
         source: where clips are read; pictures of another size are resized to ``image_size``.
-        split: ``"train"`` or ``"val"``.
+        split: ``"train"`` or ``"val"``, where damage is an error.
         image_size: side of the pictures in pixels.
         negatives_per_window: K, how many wrong speeches come with each window.
         disguise: None shows the material as it is.
         drawing: add references and each frame's own mel window, which the expert does not need.
-        cache_mb: decoded clips are kept up to this many megabytes in each process.
+        cache_mb: a split whose decoded clips fit into so many megabytes is decoded once and kept, in each process;
+            a larger one is read picture by picture.
     """
 
     def __init__(
@@ -46,37 +66,80 @@ class WindowDataset(Dataset[LipBatch]):
         mix: NegativeMix | None = None,
         disguise: Disguise | None = None,
         drawing: bool = True,
-        cache_mb: int = 512,
+        cache_mb: int = 256,
     ) -> None:
-        self.source = source
-        self.clips: Sequence[ClipEntry] = [clip for clip in source.clips if clip.split == split]
+        self.source, self.split = source, split
+        self.clips: Sequence[ClipEntry] = select(source.clips, split)
         self.image_size, self.seed = image_size, seed
         self.negatives_per_window = negatives_per_window
         self.mix, self.disguise = mix or NegativeMix(), disguise
         self.drawing = drawing
-        self._pictures = _Kept(cache_mb)
-        self._mels = _Kept(max(16, cache_mb // 8))
+        frames = sum(clip.num_frames for clip in self.clips)
+        self.keeps_pictures = frames * 3 * image_size**2 <= cache_mb * 2**20
+        self._pictures: dict[int, np.ndarray] = {}
+        self._mels = _Kept(MEL_CACHE_BYTES)
 
-    def __getitem__(self, keys: Sequence[WindowKey]) -> LipBatch:
-        windows = [self._window(key) for key in keys]
+    def __getitem__(self, keys: Sequence[WindowKey]) -> Item:
+        damages: list[Damage] = []
+        try:
+            windows = [self._whole_window(key, damages) for key in keys]
+        except AnchorError as error:  # raised by the loader: a process of its own would wrap it into its traceback
+            return Item(None, damages, error)
         batch = {name: torch.from_numpy(np.stack([window[name] for window in windows])) for name in windows[0]}
-        return LipBatch(**batch)  # type: ignore[typeddict-item]
+        return Item(LipBatch(**batch), damages, None)  # type: ignore[typeddict-item]
 
-    def _window(self, key: WindowKey) -> dict[str, np.ndarray]:
+    def _whole_window(self, key: WindowKey, damages: list[Damage]) -> dict[str, np.ndarray]:
+        """The window of ``key``, or the first in its place that can be read; adds one damage at most."""
+        found: list[Damage] = []
+        redrawn: list[Damage] = []
+        shown = key
+        for attempt in range(MAX_ATTEMPTS):
+            shown = key if attempt == 0 else self._stand_in(key, attempt)
+            try:
+                window = self._window(shown, redrawn)
+            except DamagedError as error:
+                found.append(Damage.of(error, self.split, key.epoch, (self.clips[key.clip].key, key.frame)))
+                if self.split != "train":
+                    damages += found
+                    raise
+                continue
+            if found:
+                found[0] = replace(found[0], shown=(self.clips[shown.clip].key, shown.frame))
+            damages += (found + redrawn)[:1]
+            return window
+        damages += found[:1]
+        raise ShardError(
+            f"{found[-1].shard}: clip {found[-1].clip!r} is damaged, and so were {MAX_ATTEMPTS} windows that should "
+            "have taken its place. Run `anchor shards verify`."
+        )
+
+    def _stand_in(self, key: WindowKey, attempt: int) -> WindowKey:
+        """The window that takes the place of ``key``: of its own clip at first, then of any that is long enough."""
+        rng = self._chances(key, attempt)
+        clip = key.clip
+        while attempt > OWN_CLIP_ATTEMPTS:
+            clip = int(rng.integers(len(self.clips)))
+            if self.clips[clip].num_frames >= WINDOW_FRAMES:
+                break
+        frame = int(rng.integers(WINDOW_RADIUS, self.clips[clip].num_frames - WINDOW_RADIUS))
+        return key._replace(clip=clip, frame=frame)
+
+    def _chances(self, key: WindowKey, *more: int) -> np.random.Generator:
+        """What decides about a window depends on the seed, the epoch, the clip and the frame alone."""
+        clip = zlib.crc32(self.clips[key.clip].key.encode())
+        return np.random.default_rng([self.seed, key.epoch, key.turn, clip, key.frame, *more])
+
+    def _window(self, key: WindowKey, redrawn: list[Damage]) -> dict[str, np.ndarray]:
         clip = self.clips[key.clip]
-        rng = np.random.default_rng([self.seed, key.epoch, key.turn, zlib.crc32(clip.key.encode()), key.frame])
+        rng = self._chances(key)
         span = range(key.frame - WINDOW_RADIUS, key.frame + WINDOW_RADIUS + 1)
         reference = [draw_reference(rng, clip.num_frames, key.frame)] if self.drawing else []
         pictures_NCHW = self._read_pictures(key.clip, [*span, *reference])
-        wrong = [
-            draw_negative(rng, self.clips, key.clip, key.frame, self.mix) for _ in range(self.negatives_per_window)
-        ]
         mel_SM = self._read_mel(key.clip)
         # One disguise for all the speech of a window: the right answer must not be told by its noise.
         heard = [key.frame, *(span if self.drawing else [])]
-        mels_NMS = np.stack(
-            [mel_window(mel_SM, frame) for frame in heard] + [mel_window(self._read_mel(i), f) for i, f in wrong]
-        )
+        wrong = [self._wrong_speech(rng, key, redrawn) for _ in range(self.negatives_per_window)]
+        mels_NMS = np.stack([mel_window(mel_SM, frame) for frame in heard] + [mel_MS for mel_MS, _ in wrong])
         if self.disguise is not None:
             pictures_NCHW = disguise_pictures(rng, pictures_NCHW, self.disguise)
             mels_SM = mels_NMS.transpose(0, 2, 1).reshape(-1, mels_NMS.shape[1])
@@ -92,18 +155,37 @@ class WindowDataset(Dataset[LipBatch]):
             "faces_BTCHW": pictures_NCHW[: len(span)],
             "mel_B1MS": mels_N1MS[0],
             "wrong_mels_BK1MS": mels_N1MS[len(heard) :],
-            "is_foreign_BK": np.array([i != key.clip for i, _ in wrong], bool),
+            "is_foreign_BK": np.array([is_foreign for _, is_foreign in wrong], bool),
             "clip_B": np.int64(key.clip),
             "frame_B": np.int64(key.frame),
+            "weight_B": np.float32(key.weight),
         }
 
+    def _wrong_speech(self, rng: np.random.Generator, key: WindowKey, redrawn: list[Damage]) -> tuple[np.ndarray, bool]:
+        """A mel window (80, 16) that does not belong to ``key``, and whether it comes from another clip."""
+        for attempt in range(MAX_ATTEMPTS):
+            clip, frame = draw_negative(rng, self.clips, key.clip, key.frame, self.mix)
+            try:
+                return mel_window(self._read_mel(clip), frame), clip != key.clip
+            except DamagedError as error:
+                window = self.clips[key.clip].key, key.frame
+                if self.split != "train" or attempt == MAX_ATTEMPTS - 1:
+                    raise
+                redrawn.append(Damage.of(error, self.split, key.epoch, window))
+        raise AssertionError
+
     def _read_pictures(self, number: int, frames: Sequence[int]) -> np.ndarray:
-        """uint8 (N, C, H, W) of the numbered frames; the whole clip is decoded once where it fits into the cache."""
-        clip = self.clips[number]
+        """uint8 (N, C, H, W) of the numbered frames."""
+        if not self.keeps_pictures:
+            return self._decode(self.clips[number], frames)
         kept = self._pictures.get(number)
-        if kept is None and self._pictures.holds(clip.num_frames * 3 * self.image_size**2):
-            kept = self._pictures.put(number, self._decode(clip, range(clip.num_frames)))
-        return self._decode(clip, frames) if kept is None else kept[list(frames)]
+        if kept is None:
+            try:
+                kept = self._decode(self.clips[number], range(self.clips[number].num_frames))
+            except DamagedError:  # somewhere in the clip; these frames may be whole
+                return self._decode(self.clips[number], frames)
+            self._pictures[number] = kept
+        return kept[list(frames)]
 
     def _decode(self, clip: ClipEntry, frames: Sequence[int]) -> np.ndarray:
         pictures_NHWC = self.source.read_frames(clip, frames)
@@ -123,12 +205,9 @@ class WindowDataset(Dataset[LipBatch]):
 class _Kept:
     """Arrays kept up to a number of bytes; the longest unused goes first."""
 
-    def __init__(self, megabytes: int) -> None:
-        self.limit, self.used = megabytes * 2**20, 0
+    def __init__(self, limit: int) -> None:
+        self.limit, self.used = limit, 0
         self.arrays: OrderedDict[int, np.ndarray] = OrderedDict()
-
-    def holds(self, num_bytes: int) -> bool:
-        return num_bytes <= self.limit
 
     def get(self, number: int) -> np.ndarray | None:
         if number in self.arrays:

@@ -80,7 +80,8 @@ def judge_sync(expert: SyncNet, output_BTChW: Tensor, batch: LipBatch) -> Tensor
     expert.to(output_BTChW.device)  # it is no part of the module, so no trainer moves it
     with torch.no_grad():
         speech_BD = expert.embed_speech(batch["mel_B1MS"])
-    return sync_loss(expert.embed_mouths(output_BTChW), speech_BD, kind="bce" if expert.positive else "cosine")
+    kind = "bce" if expert.positive else "cosine"
+    return sync_loss(expert.embed_mouths(output_BTChW), speech_BD, kind, batch["weight_B"])
 
 
 class JitterRatio(Metric):

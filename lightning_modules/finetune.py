@@ -73,8 +73,8 @@ class FinetuneModule(L.LightningModule):
     def training_step(self, batch: LipBatch, batch_idx: int) -> Tensor:
         """Motion first, pictures beside it."""
         output, real = draw_mouths(self.net, batch)
-        motion = motion_loss(output, real, self.mouth_weight_hW)
-        l1 = weighted_l1(output, real, self.mouth_weight_hW)
+        motion = motion_loss(output, real, self.mouth_weight_hW, batch["weight_B"])
+        l1 = weighted_l1(output, real, self.mouth_weight_hW, batch["weight_B"])
         loss = self.motion_weight * motion + self.l1_weight * l1
         if self.expert is not None and self.sync_weight > 0:
             sync = judge_sync(self.expert, output, batch)

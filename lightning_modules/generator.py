@@ -78,8 +78,8 @@ class GeneratorModule(L.LightningModule):
     def training_step(self, batch: LipBatch, batch_idx: int) -> Tensor:
         """L1 and edges everywhere, the expert's opinion on top."""
         output, real = draw_mouths(self.net, batch)
-        l1 = weighted_l1(output, real, self.mouth_weight_hW)
-        loss = l1 + self.edge_weight * edge_loss(output, real)
+        l1 = weighted_l1(output, real, self.mouth_weight_hW, batch["weight_B"])
+        loss = l1 + self.edge_weight * edge_loss(output, real, batch["weight_B"])
         weight = self.sync_ramp.value()
         if self.expert is not None and weight > 0:
             sync = judge_sync(self.expert, output, batch)

@@ -82,15 +82,15 @@ class QualityModule(L.LightningModule):
         """The discriminator's turn, then the generator's."""
         output, real = draw_mouths(self.net, batch)
         generator_optimizer, discriminator_optimizer = cast("list[Optimizer]", self.optimizers())
-        self.step_discriminator(discriminator_optimizer, output.detach(), real)
+        self.step_discriminator(discriminator_optimizer, output.detach(), real, batch["weight_B"])
         self.step_generator(generator_optimizer, output, real, batch)
         self.adversarial_ramp.advance()
         self.log("train/batches", float(self.adversarial_ramp.step), batch_size=len(output))
 
-    def step_discriminator(self, optimizer: Optimizer, output: Tensor, real: Tensor) -> None:
+    def step_discriminator(self, optimizer: Optimizer, output: Tensor, real: Tensor, weight_B: Tensor) -> None:
         """Real pictures up, drawn ones down."""
         real_score, fake_score = self.discriminator(real.flatten(0, 1)), self.discriminator(output.flatten(0, 1))
-        loss = hinge_discriminator_loss(real_score, fake_score)
+        loss = hinge_discriminator_loss(real_score, fake_score, weight_B)
         optimizer.zero_grad()
         self.manual_backward(loss)
         self.clip_gradients(optimizer, 1.0, "norm")
@@ -101,10 +101,10 @@ class QualityModule(L.LightningModule):
 
     def step_generator(self, optimizer: Optimizer, output: Tensor, real: Tensor, batch: LipBatch) -> None:
         """Close to the real picture, sharp enough to pass for one, and in sync."""
-        l1 = weighted_l1(output, real, self.mouth_weight_hW)
-        loss = l1 + self.edge_weight * edge_loss(output, real)
+        l1 = weighted_l1(output, real, self.mouth_weight_hW, batch["weight_B"])
+        loss = l1 + self.edge_weight * edge_loss(output, real, batch["weight_B"])
         with without_gradients(self.discriminator):
-            adversarial = hinge_generator_loss(self.discriminator(output.flatten(0, 1)))
+            adversarial = hinge_generator_loss(self.discriminator(output.flatten(0, 1)), batch["weight_B"])
             loss = loss + self.adversarial_ramp.value() * adversarial
             if self.expert is not None and self.sync_weight > 0:
                 sync = judge_sync(self.expert, output, batch)

@@ -63,7 +63,9 @@ class SyncNetModule(L.LightningModule):
             loss = self._classic(face_BD, speech_BD, batch)
         else:
             weight_BB = negative_weights(batch["clip_B"], batch["frame_B"], self.foreign_weight)
-            loss = info_nce(face_BD, speech_BD, weight_BB, self.net.log_scale.exp())
+            real_B = batch["weight_B"] > 0
+            weight_BB = weight_BB * real_B * real_B[:, None]  # what fills a batch up is nobody's wrong answer
+            loss = info_nce(face_BD, speech_BD, weight_BB, self.net.log_scale.exp(), batch["weight_B"])
         self.log("train/sync_loss", loss, prog_bar=True, batch_size=len(face_BD))
         return loss
 
@@ -101,7 +103,8 @@ class SyncNetModule(L.LightningModule):
             raise ConfigError("module.loss=bce needs wrong speech: set datamodule.negatives_per_window=1.")
         wrong_BD = self.net.embed_speech(wrong_mels[:, 0])
         in_sync = torch.cat([torch.ones(len(face_BD)), torch.zeros(len(face_BD))]).to(face_BD.device)
-        return pair_loss(torch.cat([face_BD, face_BD]), torch.cat([speech_BD, wrong_BD]), in_sync)
+        weight = batch["weight_B"].repeat(2)
+        return pair_loss(torch.cat([face_BD, face_BD]), torch.cat([speech_BD, wrong_BD]), in_sync, weight)
 
     def _log_share(self, name: str, won_BK: Tensor, chosen_BK: Tensor, prog_bar: bool = False) -> None:
         count = int(chosen_BK.sum())

@@ -75,3 +75,28 @@ def test_motion_loss_sees_trembling_and_not_colour():
 def test_hinges_rest_when_the_scores_are_clear():
     assert hinge_discriminator_loss(torch.full((4,), 2.0), torch.full((4,), -2.0)) == 0
     assert hinge_generator_loss(torch.full((4,), 3.0)) == -3
+
+
+def test_windows_of_weight_zero_change_no_loss_and_the_others_count_as_if_they_were_alone():
+    torch.manual_seed(3)
+    weight_B = torch.tensor([2.0, 2.0, 0.0, 0.0])  # two of four are real
+    real, output, mask = torch.rand(4, 5, 3, 8, 8), torch.rand(4, 5, 3, 8, 8), torch.rand(8, 8)
+    face, speech, scale = torch.randn(4, 6), torch.randn(4, 6), torch.tensor(5.0)
+    score, in_sync = torch.randn(20, 1, 2, 2), torch.tensor([1.0, 0.0, 1.0, 1.0])
+    some = (weight_B > 0).float()
+    pairs = [
+        (weighted_l1(output, real, mask, weight_B), weighted_l1(output[:2], real[:2], mask)),
+        (edge_loss(output, real, weight_B), edge_loss(output[:2], real[:2])),
+        (motion_loss(output, real, mask, weight_B), motion_loss(output[:2], real[:2], mask)),
+        (sync_loss(face, speech, "cosine", weight_B), sync_loss(face[:2], speech[:2])),
+        (sync_loss(face, speech, "bce", weight_B), sync_loss(face[:2], speech[:2], "bce")),
+        (pair_loss(face, speech, in_sync, weight_B), pair_loss(face[:2], speech[:2], in_sync[:2])),
+        (
+            info_nce(face, speech, some * some[:, None], scale, weight_B),
+            info_nce(face[:2], speech[:2], torch.ones(2, 2), scale),
+        ),
+        (hinge_discriminator_loss(score, -score, weight_B), hinge_discriminator_loss(score[:10], -score[:10])),
+        (hinge_generator_loss(score, weight_B), hinge_generator_loss(score[:10])),
+    ]
+    for masked, alone in pairs:
+        assert torch.allclose(masked, alone, atol=1e-6)

@@ -26,7 +26,7 @@ class Recorder(nn.Module):
 def test_the_mel_window_of_a_frame_is_that_of_training(numbered_clips):
     source = numbered_clips()
     dataset = WindowDataset(source, "val", image_size=32, seed=0)
-    batch = dataset[[WindowKey(0, frame, 0) for frame in (2, 10, 33)]]
+    batch = dataset[[WindowKey(0, frame, 0) for frame in (2, 10, 33)]].batch
     clip = dataset.clips[0]
     recorder = Recorder()
     faces = source.read_frames(clip, range(clip.num_frames))

@@ -96,7 +96,7 @@ def test_finetuning_leaves_frozen_parts_asleep_and_the_identity_encoder_awake(sm
 def test_the_sync_loss_reaches_the_generator_through_the_frozen_expert(small_expert):
     freeze(small_expert)
     mouths = torch.rand(2, 5, 3, 16, 32, requires_grad=True)
-    judge_sync(small_expert, mouths, {"mel_B1MS": torch.zeros(2, 1, 80, 16)}).backward()
+    judge_sync(small_expert, mouths, {"mel_B1MS": torch.zeros(2, 1, 80, 16), "weight_B": torch.ones(2)}).backward()
     assert mouths.grad.abs().sum() > 0
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from anchor.batch import ClipEntry
+from anchor.errors import DamagedError
 
 
 class NumberedClips:
@@ -32,3 +33,26 @@ class NumberedClips:
 
     def read_meta(self, clip):
         return {}
+
+
+class DamagedClips(NumberedClips):
+    """Some of whose frames and mels cannot be read as they were written."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.bad_frames, self.bad_mels = {("clip0", 10)}, set()
+
+    def read_frames(self, clip, frames):
+        for frame in frames:
+            if (clip.key, frame) in self.bad_frames:
+                raise self._error(clip, "frames.jpgs")
+        return super().read_frames(clip, frames)
+
+    def read_mel(self, clip):
+        if clip.key in self.bad_mels:
+            raise self._error(clip, "mel.npy")
+        return super().read_mel(clip)
+
+    def _error(self, clip, member):
+        what = "its bytes do not match"
+        return DamagedError(f"s.tar: {clip.key}", shard="s.tar", key=clip.key, member=member, what=what)

@@ -1,0 +1,106 @@
+"""A damaged member never reaches the model, never shortens an epoch, and is always counted."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from stand_ins import DamagedClips
+
+from anchor.errors import ShardError
+from datamodules.base import WindowDataModule
+from datamodules.quarantine import MIN_ALLOWED
+
+
+class Data(WindowDataModule):
+    """The shared datamodule over a stand-in source."""
+
+    def __init__(self, source, **options):
+        super().__init__(**{"image_size": 32, "batch_size": 8, "cache_mb": 0, **options})
+        self.stand_in = source
+
+    def open_source(self):
+        return self.stand_in
+
+
+def windows(loader):
+    for batch in loader:
+        rows = zip(batch["clip_B"].tolist(), batch["frame_B"].tolist(), batch["weight_B"].tolist(), strict=True)
+        yield from ((clip, frame) for clip, frame, weight in rows if weight > 0)
+
+
+@pytest.mark.parametrize("cache_mb", [0, 64])
+def test_a_damaged_frame_costs_only_the_windows_that_need_it_and_each_gets_a_stand_in(
+    numbered_clips, tmp_path, cache_mb, capsys
+):
+    path = tmp_path / "run" / "quarantine.jsonl"
+    data = Data(DamagedClips(), drawing=False, quarantine=path, cache_mb=cache_mb)
+    seen = list(windows(data.train_dataloader()))
+    whole = list(windows(Data(numbered_clips(), drawing=False).train_dataloader()))
+    lost = {(0, frame) for frame in range(8, 13)}
+    assert len(seen) == len(whole)  # never a shorter epoch
+    assert not lost & set(seen)
+    assert sum(a != b for a, b in zip(seen, whole, strict=True)) == data.quarantine.count == 5
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {tuple(line["window"]) for line in lines} == {("clip0", frame) for _, frame in lost}
+    assert {(line["shard"], line["clip"], line["member"]) for line in lines} == {("s.tar", "clip0", "frames.jpgs")}
+    assert {line["shown"][0] for line in lines} == {"clip0"}
+    printed = capsys.readouterr().err
+    assert "s.tar: clip 'clip0', frames.jpgs is damaged: its bytes do not match; shown in its place: clip0" in printed
+    assert len(printed.splitlines()) == 3  # at 1, 2 and 4 windows
+
+
+def test_stand_ins_do_not_depend_on_workers():
+    alone = Data(DamagedClips(), negatives_per_window=2)
+    helped = Data(DamagedClips(), negatives_per_window=2, num_workers=2)
+    for one, two in zip(alone.train_dataloader(), helped.train_dataloader(), strict=True):
+        assert all(torch.equal(one[name], two[name]) for name in one)
+    assert alone.quarantine.count == helped.quarantine.count > 0
+
+
+def test_a_clip_without_speech_gives_its_place_to_others():
+    source = DamagedClips()
+    source.bad_frames, source.bad_mels = set(), {"clip2"}
+    data = Data(source, drawing=False, negatives_per_window=1)
+    seen = list(windows(data.train_dataloader()))
+    assert len(seen) == 78
+    assert {clip for clip, _ in seen} == {0, 1}
+    assert data.quarantine.count >= 16  # its own windows, and wrong speech drawn from it
+
+
+def test_a_damaged_wrong_speech_is_drawn_anew():
+    source = DamagedClips()
+    source.bad_frames, source.bad_mels = set(), {"clip2"}
+    data = Data(source, drawing=False, negatives_per_window=4, near=0.0, far=0.0, foreign=1.0, max_damaged=1.0)
+    for batch in data.train_dataloader():
+        heard = np.unique(batch["wrong_mels_BK1MS"].numpy())
+        assert not ((heard > -1.0) & (heard < -0.9)).all()  # clip2's begins at -1
+    assert 16 < data.quarantine.count <= 78  # a window counts once
+
+
+def test_over_the_limit_the_run_ends_and_says_what_to_do(tmp_path):
+    source = DamagedClips()
+    source.bad_frames = {("clip1", frame) for frame in range(40)}
+    path = tmp_path / "quarantine.jsonl"
+    with pytest.raises(ShardError, match=rf"{MIN_ALLOWED + 1} of the 78 windows of epoch 0.*anchor shards verify"):
+        list(Data(source, drawing=False, quarantine=path).train_dataloader())
+    assert len(path.read_text().splitlines()) == MIN_ALLOWED + 1
+    with pytest.raises(ShardError, match=r"1 of the 78 windows.*and 0 may be"):
+        list(Data(DamagedClips(), drawing=False, max_damaged=0.0).train_dataloader())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_validation_allows_no_damage_and_says_so_in_a_sentence(tmp_path, workers):
+    source = DamagedClips()
+    source.bad_mels = {"clip3"}
+    data = Data(source, quarantine=tmp_path / "quarantine.jsonl", num_workers=workers)
+    with pytest.raises(ShardError, match=r"^s.tar: clip 'clip3', mel.npy is damaged: .* validation would change"):
+        list(data.val_dataloader())
+    assert json.loads((tmp_path / "quarantine.jsonl").read_text())["split"] == "val"
+
+
+def test_a_set_that_is_damaged_everywhere_ends_the_run():
+    source = DamagedClips()
+    source.bad_mels = {f"clip{i}" for i in range(4)}
+    with pytest.raises(ShardError, match="16 windows that should have taken its place"):
+        list(Data(source, max_damaged=1.0).train_dataloader())

@@ -19,7 +19,7 @@ from anchor.errors import ConfigError
 from anchor.timing import WINDOW_FRAMES, WINDOW_RADIUS
 from datamodules.groups import EpochOrder, WindowGroups
 
-__all__ = ["PLAN_VERSION", "TrainOrder", "ValidationOrder", "WindowKey"]
+__all__ = ["PLAN_VERSION", "TrainOrder", "ValidationOrder", "WindowKey", "check_sizes"]
 
 PLAN_VERSION = 2  # raise it when the same seed would give another order
 
@@ -61,7 +61,7 @@ class TrainOrder(Sampler[list[WindowKey]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        _check(batch_size, windows_per_clip, world_size)
+        check_sizes(batch_size, windows_per_clip, world_size)
         num_frames = np.fromiter((clip.num_frames for clip in clips), np.int64, len(clips))
         repeats = np.fromiter((clip.repeat for clip in clips), np.int64, len(clips))
         self.groups = WindowGroups(num_frames, repeats, windows_per_clip)
@@ -142,7 +142,12 @@ class ValidationOrder(Sampler[list[WindowKey]]):
         return iter(self.batches)
 
 
-def _check(batch_size: int, windows_per_clip: int, world_size: int) -> None:
+def check_sizes(batch_size: int, windows_per_clip: int, world_size: int) -> None:
+    """See that ``world_size`` ranks can share a global batch evenly.
+
+    Raises:
+        ConfigError: they cannot; names the nearest numbers that can.
+    """
     for name, value in (("batch_size", batch_size), ("windows_per_clip", windows_per_clip)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigError(f"datamodule.{name}={value} is no number of windows. Give 1 or more.")

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from anchor.errors import CheckpointError, ConfigError
-from anchor.models import load_network, read_checkpoint
+from anchor.models import check_mel, load_network, read_checkpoint
 from launch.accelerators import Machine
 from launch.checkpoints import AtomicCheckpointIO
 from launch.targets import check_targets
@@ -108,7 +108,9 @@ def check_resume(path: Path, wanted: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: it is of another one; names both.
     """
-    held = read_checkpoint(path)["hyper_parameters"]
+    checkpoint = read_checkpoint(path)
+    check_mel(path, checkpoint)
+    held = checkpoint["hyper_parameters"]
     for key in ("stage", "net"):  # in this order: of another stage says more than of another network
         if key in wanted and held.get(key) != wanted[key]:
             raise CheckpointError(

@@ -84,6 +84,7 @@ def compose_run(config: Any) -> tuple[Path, Any]:
 
     from launch.accelerators import resolve_machine
     from launch.build import check_resume, find_resume
+    from launch.data import check_data
     from launch.targets import check_targets
 
     if HydraConfig.initialized():
@@ -105,6 +106,7 @@ def compose_run(config: Any) -> tuple[Path, Any]:
             raise ConfigError(
                 f"module.{key}={path}: no such checkpoint. A stage leaves it as RUN_DIR/checkpoints/last.ckpt."
             )
+    check_data(resolved["datamodule"], machine.devices * machine.nodes)
     path = Path(resolved["run_dir"]) / "config.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(OmegaConf.to_yaml(OmegaConf.create(resolved)), encoding="utf-8")

@@ -98,7 +98,7 @@ def run(config_path: Path) -> dict[str, Any]:
     if built.resume and trainer.is_global_zero:
         print(f"anchor train: going on from {built.resume}", file=sys.stderr)
     trainer.fit(built.module, datamodule=built.datamodule, ckpt_path=built.resume, weights_only=True)
-    last = run_dir / "checkpoints" / "last.ckpt"
+    last, quarantine = run_dir / "checkpoints" / "last.ckpt", run_dir / "quarantine.jsonl"
     trainer.save_checkpoint(last)
     steps = batches_seen(trainer)
     scores: Mapping[str, Any] = {
@@ -107,7 +107,9 @@ def run(config_path: Path) -> dict[str, Any]:
     interval = config["trainer"]["val_check_interval"]
     if not scores or not isinstance(interval, int) or steps % interval:
         scores = next(iter(trainer.validate(built.module, datamodule=built.datamodule, verbose=False)), {})
-    result = {"checkpoint": str(last), "steps": steps, "metrics": {key: float(value) for key, value in scores.items()}}
+    metrics = {key: float(value) for key, value in scores.items()}
+    damaged = quarantine.read_text(encoding="utf-8").count("\n") if quarantine.is_file() else 0
+    result = {"checkpoint": str(last), "steps": steps, "damaged_windows": damaged, "metrics": metrics}
     if trainer.is_global_zero:
         (run_dir / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result

@@ -24,6 +24,7 @@ from anchor.losses import sync_loss
 from anchor.metrics import jitter
 from anchor.models import LipGenerator, SyncNet, build_network, freeze, stack_faces
 from anchor.ops.images import lower_half, to_signed
+from anchor.ops.mel import mel_config_hash
 
 __all__ = [
     "JitterRatio",
@@ -33,6 +34,7 @@ __all__ = [
     "check_lr",
     "draw_mouths",
     "judge_sync",
+    "remember",
     "scheduled",
     "set_up_expert",
 ]
@@ -58,6 +60,11 @@ def check_lr(lr: float) -> float:
     if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not lr > 0:
         raise ConfigError(f"a learning rate must be a number above 0, and {lr!r} arrived. Set module.lr=1e-3, say.")
     return lr
+
+
+def remember(module: L.LightningModule, about: dict[str, Any]) -> None:
+    """Put a plain description into every checkpoint of ``module``, and which mel configuration it hears."""
+    module.save_hyperparameters({**about, "mel_config_hash": mel_config_hash()})
 
 
 def set_up_expert(module: L.LightningModule, expert: nn.Module | None) -> None:

@@ -19,6 +19,7 @@ from lightning_modules.common import (
     check_lr,
     draw_mouths,
     judge_sync,
+    remember,
     scheduled,
     set_up_expert,
 )
@@ -66,9 +67,7 @@ class FinetuneModule(L.LightningModule):
         self.motion_weight, self.l1_weight, self.sync_weight = motion_weight, l1_weight, sync_weight
         self.jitter_ratio = JitterRatio()
         self.register_buffer("mouth_weight_hW", mouth_weights(self.net.image_size, mouth_weight), persistent=False)
-        self.save_hyperparameters(
-            {"stage": "finetune", "net": describe(self.net), "motion_weight": motion_weight, "lr": lr}
-        )
+        remember(self, {"stage": "finetune", "net": describe(self.net), "motion_weight": motion_weight, "lr": lr})
 
     def training_step(self, batch: LipBatch, batch_idx: int) -> Tensor:
         """Motion first, pictures beside it."""

@@ -21,6 +21,7 @@ from lightning_modules.common import (
     check_lr,
     draw_mouths,
     judge_sync,
+    remember,
     scheduled,
     set_up_expert,
 )
@@ -71,9 +72,7 @@ class GeneratorModule(L.LightningModule):
         self.sync_ramp = Ramp(sync_weight, sync_start_step, sync_ramp_steps)
         self.jitter_ratio = JitterRatio()
         self.register_buffer("mouth_weight_hW", mouth_weights(self.net.image_size, mouth_weight), persistent=False)
-        self.save_hyperparameters(
-            {"stage": "generator", "net": describe(self.net), "speech_from_expert": False, "lr": lr}
-        )
+        remember(self, {"stage": "generator", "net": describe(self.net), "speech_from_expert": False, "lr": lr})
 
     def training_step(self, batch: LipBatch, batch_idx: int) -> Tensor:
         """L1 and edges everywhere, the expert's opinion on top."""

@@ -22,6 +22,7 @@ from lightning_modules.common import (
     check_lr,
     draw_mouths,
     judge_sync,
+    remember,
     set_up_expert,
 )
 from lightning_modules.generator import validation_scores
@@ -74,8 +75,9 @@ class QualityModule(L.LightningModule):
         self.adversarial_ramp = Ramp(adversarial_weight, adversarial_start_step, adversarial_ramp_steps)
         self.jitter_ratio = JitterRatio()
         self.register_buffer("mouth_weight_hW", mouth_weights(self.net.image_size, mouth_weight), persistent=False)
-        self.save_hyperparameters(
-            {"stage": "quality", "net": describe(self.net), "discriminator": describe(self.discriminator), "lr": lr}
+        remember(
+            self,
+            {"stage": "quality", "net": describe(self.net), "discriminator": describe(self.discriminator), "lr": lr},
         )
 
     def training_step(self, batch: LipBatch, batch_idx: int) -> None:

@@ -14,7 +14,7 @@ from anchor.losses import info_nce, pair_loss
 from anchor.models import SyncNet, describe
 from anchor.ops.images import lower_half, to_signed
 from anchor.timing import WINDOW_FRAMES
-from lightning_modules.common import Network, OptimizerFactory, adamw, as_network, check_lr, scheduled
+from lightning_modules.common import Network, OptimizerFactory, adamw, as_network, check_lr, remember, scheduled
 
 __all__ = ["SyncNetModule"]
 
@@ -51,8 +51,9 @@ class SyncNetModule(L.LightningModule):
             raise ConfigError("module.loss=bce reads cosines as probabilities: set model.expert.positive=true.")
         self.optimizer, self.loss, self.foreign_weight = optimizer, loss, foreign_weight
         self.lr, self.warmup_steps = check_lr(lr), warmup_steps
-        self.save_hyperparameters(
-            {"stage": "syncnet", "net": describe(self.net), "loss": loss, "foreign_weight": foreign_weight, "lr": lr}
+        remember(
+            self,
+            {"stage": "syncnet", "net": describe(self.net), "loss": loss, "foreign_weight": foreign_weight, "lr": lr},
         )
 
     def training_step(self, batch: LipBatch, batch_idx: int) -> Tensor:

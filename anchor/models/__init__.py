@@ -1,6 +1,6 @@
 """Networks: the SyncNet expert, the generator, the quality discriminator, and how they are stored."""
 
-from anchor.models.checkpoint import load_network, read_checkpoint
+from anchor.models.checkpoint import check_mel, load_network, read_checkpoint
 from anchor.models.classic import ClassicGenerator
 from anchor.models.classic_syncnet import ClassicSyncNet
 from anchor.models.describe import build_network, describe
@@ -18,6 +18,7 @@ __all__ = [
     "SpeechEncoder",
     "SyncNet",
     "build_network",
+    "check_mel",
     "describe",
     "freeze",
     "load_network",

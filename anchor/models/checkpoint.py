@@ -12,8 +12,9 @@ from torch import nn
 from anchor.errors import CheckpointError
 from anchor.models.describe import build_network
 from anchor.models.exported import is_export, load_export
+from anchor.ops.mel import mel_config_hash
 
-__all__ = ["held_networks", "load_network", "read_checkpoint"]
+__all__ = ["check_mel", "held_networks", "load_network", "read_checkpoint"]
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -53,17 +54,33 @@ def held_networks(checkpoint: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+def check_mel(path: str | Path, checkpoint: dict[str, Any]) -> None:
+    """See that the networks of ``checkpoint`` hear what this program computes; older ones do not say.
+
+    Raises:
+        CheckpointError: they were taught on mels of another configuration.
+    """
+    held = checkpoint["hyper_parameters"].get("mel_config_hash", mel_config_hash())
+    if held != mel_config_hash():
+        raise CheckpointError(
+            f"{path}: it was taught on mels of configuration {held}, and this anchor computes {mel_config_hash()}. "
+            "Use the version of anchor that made it, or teach it anew."
+        )
+
+
 def load_network(path: str | Path, kind: str) -> nn.Module:
     """The network of ``kind`` (expert, generator or discriminator) at ``path``, in eval mode.
 
     ``path`` is a checkpoint that a stage left, a folder that `anchor export` wrote, or its ``model.safetensors``.
 
     Raises:
-        CheckpointError: it cannot be read, or holds no network of this kind.
+        CheckpointError: it cannot be read, holds no network of this kind, or hears another mel.
     """
     if is_export(path):
         return load_export(path, kind)
     checkpoint = read_checkpoint(path)
+    if kind != "discriminator":
+        check_mel(path, checkpoint)
     held = held_networks(checkpoint)
     for attribute, description in held.items():
         if description["kind"] != kind:

@@ -7,10 +7,13 @@ or a scheduler sets.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import ctypes
 import errno
 import hashlib
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Mapping
@@ -24,12 +27,26 @@ __all__ = ["CONFIG_HASH", "RESULT", "hash_config", "leave", "main", "run"]
 
 CONFIG_HASH = "ANCHOR_CONFIG_SHA256"  # what the parent composed, for every worker to compare
 RESULT = "result.json"
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
 
 def hash_config(path: Path) -> str:
     """SHA-256 of the configuration file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def die_with_parent() -> None:
+    """Ask the system to end this process when its agent dies without a word; only Linux knows how.
+
+    Workers have sessions of their own: after a SIGKILL of the agent they would train on, unseen, and write checkpoints
+    over those of the run that the user starts next.
+    """
+    parent = os.getppid()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died meanwhile
+        os._exit(1)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -134,6 +151,7 @@ def quieten() -> None:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     try:
         leave(main())
     except KeyboardInterrupt:

@@ -47,11 +47,14 @@ def kill_at(process, folder, step):
     """End every process of the run, without a word, once some rank has done ``step`` steps."""
     for _ in range(1200):
         if any(number >= step for number in written(folder)) and (folder / "checkpoints" / "last.ckpt").is_file():
-            break
+            break  # in the middle of a step, or of a checkpoint
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+    before = sorted(written(folder))
+    time.sleep(2)
+    assert sorted(written(folder)) == before, "a worker outlived its agent"
 
 
 def written(folder):

@@ -18,6 +18,7 @@ from anchor.batch import ClipEntry
 from anchor.errors import ConfigError
 from anchor.timing import WINDOW_FRAMES, WINDOW_RADIUS
 from datamodules.groups import EpochOrder, WindowGroups
+from datamodules.joined import frames_of, repeats_of
 
 __all__ = ["PLAN_VERSION", "TrainOrder", "ValidationOrder", "WindowKey", "check_sizes"]
 
@@ -62,9 +63,7 @@ class TrainOrder(Sampler[list[WindowKey]]):
         world_size: int = 1,
     ) -> None:
         check_sizes(batch_size, windows_per_clip, world_size)
-        num_frames = np.fromiter((clip.num_frames for clip in clips), np.int64, len(clips))
-        repeats = np.fromiter((clip.repeat for clip in clips), np.int64, len(clips))
-        self.groups = WindowGroups(num_frames, repeats, windows_per_clip)
+        self.groups = WindowGroups(frames_of(clips), repeats_of(clips), windows_per_clip)
         self.num_windows = self.groups.num_windows
         if not self.num_windows:
             raise ConfigError(f"No training clip has {WINDOW_FRAMES} frames. Give longer clips to `anchor preprocess`.")
@@ -121,8 +120,8 @@ class ValidationOrder(Sampler[list[WindowKey]]):
         world_size: int = 1,
     ) -> None:
         keys = []
-        for i, clip in enumerate(clips):
-            centres = np.arange(WINDOW_RADIUS, clip.num_frames - WINDOW_RADIUS)
+        for i, frames in enumerate(frames_of(clips).tolist()):
+            centres = np.arange(WINDOW_RADIUS, frames - WINDOW_RADIUS)
             count = min(windows_per_clip, len(centres))
             places = np.linspace(0, len(centres) - 1, 2 * count + 1)[1::2]
             keys += [WindowKey(i, int(centres[round(place)]), 0) for place in places]

@@ -20,6 +20,7 @@ from anchor.batch import ClipEntry, ClipSource, LipBatch, select
 from anchor.errors import AnchorError, DamagedError, ShardError
 from anchor.timing import WINDOW_FRAMES, WINDOW_RADIUS, mel_window
 from datamodules.chances import Disguise, NegativeMix, disguise_mel, disguise_pictures, draw_negative, draw_reference
+from datamodules.joined import frames_of
 from datamodules.order import WindowKey
 from datamodules.quarantine import Damage
 
@@ -74,7 +75,7 @@ class WindowDataset(Dataset[Item]):
         self.negatives_per_window = negatives_per_window
         self.mix, self.disguise = mix or NegativeMix(), disguise
         self.drawing = drawing
-        frames = sum(clip.num_frames for clip in self.clips)
+        frames = int(frames_of(self.clips).sum())
         self.keeps_pictures = frames * 3 * image_size**2 <= cache_mb * 2**20
         self._pictures: dict[int, np.ndarray] = {}
         self._mels = _Kept(MEL_CACHE_BYTES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from anchor.errors import ConfigError
@@ -18,6 +19,7 @@ def check_data(options: Mapping[str, Any], world_size: int) -> None:
         ConfigError: the cards cannot share a global batch.
     """
     from anchor.shards import ShardSet
+    from anchor.shards.cache import CacheSettings
     from datamodules.order import check_sizes
 
     check_sizes(options.get("batch_size", 1), options.get("windows_per_clip", 1), world_size)
@@ -26,5 +28,6 @@ def check_data(options: Mapping[str, Any], world_size: int) -> None:
     paths = options.get("path")
     if not paths or not isinstance(paths, (str, list)):
         raise ConfigError(f"datamodule.path={paths} names no folder. Give path=DIR, or path=[DIR,DIR].")
+    cache = CacheSettings(Path(options["cache_dir"]) if options.get("cache_dir") else None)
     for path in [paths] if isinstance(paths, str) else paths:
-        ShardSet(path).close()
+        ShardSet(path, cache).close()

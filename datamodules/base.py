@@ -2,82 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import lightning as L
-from torch.utils.data import DataLoader
 
-from anchor.batch import ClipSource, LipBatch
-from anchor.errors import CheckpointError, ConfigError
+from anchor.batch import ClipSource
+from anchor.errors import ConfigError
 from datamodules.chances import Disguise, NegativeMix
-from datamodules.order import PLAN_VERSION, TrainOrder, ValidationOrder
+from datamodules.loader import WindowLoader
+from datamodules.order import TrainOrder, ValidationOrder
 from datamodules.quarantine import Quarantine
-from datamodules.windows import Item, WindowDataset
+from datamodules.windows import WindowDataset
 
 __all__ = ["WindowDataModule"]
-
-
-class WindowLoader(DataLoader[LipBatch]):
-    """A loader of whole batches whose place goes into the checkpoint: a few numbers, the same on every rank.
-
-    A pass goes to the end of the epoch, and begins where the last one stopped or a checkpoint says.
-    """
-
-    sampler: TrainOrder | ValidationOrder
-    quarantine: Quarantine
-    identity = ""  # of the data
-    accepts_other_data = False
-
-    def __iter__(self) -> Iterator[LipBatch]:  # type: ignore[override]
-        for item in super().__iter__():
-            batch, damages, error = cast(Item, item)
-            if isinstance(self.sampler, TrainOrder):
-                self.quarantine.add(damages, self.sampler.num_windows)
-                self.sampler.advance()  # before it is handed out: a checkpoint made meanwhile counts it
-            elif damages:
-                raise self.quarantine.refuse(damages[0])
-            if error is not None:
-                raise error
-            assert batch is not None
-            yield batch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where training stands: nothing of it depends on ranks, workers or prefetch."""
-        if not isinstance(self.sampler, TrainOrder):
-            return {}
-        order = self.sampler
-        return {
-            "plan": PLAN_VERSION, "seed": order.seed, "epoch": order.epoch, "given": order.given,
-            "windows": order.num_windows, "group": order.groups.size, "data": self.identity,
-        }  # fmt: skip
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after the windows that were handed out before, with any batch size.
-
-        Raises:
-            CheckpointError: the order would not be the same one.
-        """
-        if not isinstance(self.sampler, TrainOrder):
-            return
-        order = self.sampler
-        mine = self.state_dict()
-        names = {
-            "plan": "another order of windows", "seed": "seed={}", "group": "datamodule.windows_per_clip={}",
-            "data": "other shards", "windows": "{} windows an epoch",
-        }  # fmt: skip
-        for key, name in names.items():
-            if state.get(key) == mine[key] or (key in ("data", "windows") and self.accepts_other_data):
-                continue
-            raise CheckpointError(
-                f"The checkpoint was made with {name.format(state.get(key))}"
-                f"{f', and this run has {mine[key]}' if '{}' in name else ''}: the epoch it is in cannot be gone on "
-                "with exactly. Give what it was made with, resume=none to start anew, or "
-                "datamodule.accept_other_data=true to begin the next epoch with these shards."
-            )
-        same = all(state.get(key) == mine[key] for key in names)
-        order.epoch, order.given = (state["epoch"], state["given"]) if same else (state["epoch"] + 1, 0)
 
 
 class WindowDataModule(L.LightningDataModule):
@@ -203,15 +140,12 @@ class WindowDataModule(L.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
     def _loader(self, dataset: WindowDataset, order: TrainOrder | ValidationOrder) -> WindowLoader:
-        loader = WindowLoader(
-            dataset,  # type: ignore[arg-type]
-            batch_size=None,  # the sampler yields whole batches
-            sampler=order,  # type: ignore[arg-type]
+        return WindowLoader(
+            dataset,
+            order,
             num_workers=self.num_workers,
-            prefetch_factor=self.prefetch if self.num_workers else None,
-            persistent_workers=self.num_workers > 0,
-            multiprocessing_context="forkserver" if self.num_workers else None,
+            prefetch=self.prefetch,
+            quarantine=self.quarantine,
+            identity=str(getattr(self.source, "identity", "")),
+            accept_other_data=self.accept_other_data,
         )
-        loader.quarantine, loader.accepts_other_data = self.quarantine, self.accept_other_data
-        loader.identity = str(getattr(self.source, "identity", ""))
-        return loader

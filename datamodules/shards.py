@@ -24,7 +24,7 @@ class ShardDataModule(WindowDataModule):
         repeat: how often an epoch shows the clips of each folder; once where nothing is given. It lets a minute of one
             person stand beside an hour of others.
         cache_dir: where shards of an address are kept; None is ``$ANCHOR_CACHE`` or a folder of the user's.
-        cache_gb: how much of them is kept there, in 10^9 bytes; None is ``$ANCHOR_CACHE_GB`` or 50.
+        cache_gb: how much of them is kept there, in 10^9 bytes; None is ``$ANCHOR_CACHE_GB`` or 100.
         **options: as in :class:`WindowDataModule`.
     """
 

@@ -51,7 +51,7 @@ def kill_at(process, folder, step):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.communicate(timeout=60)  # hangs as long as a worker or one of its loader processes lives
     before = sorted(written(folder))
     time.sleep(2)
     assert sorted(written(folder)) == before, "a worker outlived its agent"

@@ -1,0 +1,137 @@
+"""From an order of windows to batches, with processes that load, a place that checkpoints keep, and damage counted."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import multiprocessing.context
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any, cast
+
+from torch.utils.data import DataLoader
+
+from anchor.batch import LipBatch
+from anchor.errors import CheckpointError
+from datamodules.order import PLAN_VERSION, TrainOrder, ValidationOrder
+from datamodules.quarantine import Quarantine
+from datamodules.windows import Item, WindowDataset
+
+__all__ = ["WindowLoader", "start_loader_process"]
+
+PRELOAD = ["datamodules.loader", "anchor.shards.reader"]  # imported once, and shared by all loader processes
+
+
+class WindowLoader(DataLoader[LipBatch]):
+    """A loader of whole batches whose place goes into the checkpoint: a few numbers, the same on every rank.
+
+    A pass goes to the end of the epoch, and begins where the last one stopped or a checkpoint says.
+
+    Args:
+        prefetch: batches that each of ``num_workers`` processes makes in advance.
+        quarantine: keeps the count of what is damaged.
+        identity: of the data; another one is refused where a checkpoint is gone on from, but with
+            ``accept_other_data``.
+    """
+
+    sampler: TrainOrder | ValidationOrder
+
+    def __init__(
+        self,
+        dataset: WindowDataset,
+        order: TrainOrder | ValidationOrder,
+        *,
+        num_workers: int,
+        prefetch: int,
+        quarantine: Quarantine,
+        identity: str = "",
+        accept_other_data: bool = False,
+    ) -> None:
+        super().__init__(
+            dataset,  # type: ignore[arg-type]
+            batch_size=None,  # the sampler yields whole batches
+            sampler=order,  # type: ignore[arg-type]
+            num_workers=num_workers,
+            prefetch_factor=prefetch if num_workers else None,
+            persistent_workers=num_workers > 0,
+            multiprocessing_context=_context() if num_workers else None,
+            worker_init_fn=start_loader_process,
+        )
+        self.quarantine, self.identity, self.accept_other_data = quarantine, identity, accept_other_data
+
+    def __iter__(self) -> Iterator[LipBatch]:  # type: ignore[override]
+        for item in super().__iter__():
+            batch, damages, error = cast(Item, item)
+            if isinstance(self.sampler, TrainOrder):
+                self.quarantine.add(damages, self.sampler.num_windows)
+                self.sampler.advance()  # before it is handed out: a checkpoint made meanwhile counts it
+            elif damages:
+                raise self.quarantine.refuse(damages[0])
+            if error is not None:
+                raise error
+            assert batch is not None
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands: nothing of it depends on ranks, workers or prefetch."""
+        if not isinstance(self.sampler, TrainOrder):
+            return {}
+        order = self.sampler
+        return {
+            "plan": PLAN_VERSION, "seed": order.seed, "epoch": order.epoch, "given": order.given,
+            "windows": order.num_windows, "group": order.groups.size, "data": self.identity,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after the windows that were handed out before, with any batch size.
+
+        Raises:
+            CheckpointError: the order would not be the same one.
+        """
+        if not isinstance(self.sampler, TrainOrder):
+            return
+        order = self.sampler
+        mine = self.state_dict()
+        names = {
+            "plan": "another order of windows", "seed": "seed={}", "group": "datamodule.windows_per_clip={}",
+            "data": "other shards", "windows": "{} windows an epoch",
+        }  # fmt: skip
+        for key, name in names.items():
+            if state.get(key) == mine[key] or (key in ("data", "windows") and self.accept_other_data):
+                continue
+            raise CheckpointError(
+                f"The checkpoint was made with {name.format(state.get(key))}"
+                f"{f', and this run has {mine[key]}' if '{}' in name else ''}: the epoch it is in cannot be gone on "
+                "with exactly. Give what it was made with, resume=none to start anew, or "
+                "datamodule.accept_other_data=true to begin the next epoch with these shards."
+            )
+        same = all(state.get(key) == mine[key] for key in names)
+        order.epoch, order.given = (state["epoch"], state["given"]) if same else (state["epoch"] + 1, 0)
+
+
+def start_loader_process(number: int) -> None:
+    """What a loader process does first: one thread each, and an end when its trainer ends.
+
+    A trainer that is killed cannot tell: the fork server stays for its children, who wait for work for ever.
+    """
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_leave_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _leave_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Processes that begin clean: a fork would inherit the threads and locks of the trainer and its device."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    return context

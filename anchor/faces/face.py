@@ -7,13 +7,14 @@ the lips at 0.77), it is centred on the face, and its width is 0.82 of its heigh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 
-__all__ = ["ASPECT", "Face", "FaceDetector", "canonical_box", "reduce_frame"]
+__all__ = ["ASPECT", "BatchFaceDetector", "Face", "FaceDetector", "SmallPicture", "canonical_box", "reduce_frame"]
 
 ASPECT = 0.82  # width of the canonical box / its height
 
@@ -36,6 +37,33 @@ class FaceDetector(Protocol):
 
     def detect(self, frame: np.ndarray) -> list[Face]:
         """The faces in a uint8 RGB picture (H, W, 3), the surest first."""
+        ...
+
+
+@dataclass(frozen=True)
+class SmallPicture:
+    """What a detector that works in batches needs of a frame; waiting ones hold no frames."""
+
+    picture: np.ndarray  # uint8 RGB (h, w, 3)
+    scale: np.ndarray  # float64 (2,): its width and height relative to the frame's
+
+
+@runtime_checkable
+class BatchFaceDetector(FaceDetector, Protocol):
+    """Finds faces in many pictures at once, on a card."""
+
+    batch_size: int
+
+    def shrink(self, frame: np.ndarray) -> SmallPicture:
+        """What it will look at of a uint8 RGB picture (H, W, 3)."""
+        ...
+
+    def detect_small(self, smalls: Sequence[SmallPicture]) -> list[list[Face]]:
+        """The faces in each of the shrunken pictures, in px of their frames, the surest first."""
+        ...
+
+    def detect_batch(self, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
+        """The faces in each of the uint8 RGB pictures (H, W, 3), the surest first."""
         ...
 
 

@@ -17,11 +17,12 @@ from anchor.errors import FaceError
 from anchor.faces.face import Face, canonical_box, reduce_frame
 from anchor.faces.points import Landmarks
 
-__all__ = ["InsightFaceDetector", "InsightFaceLandmarks", "open_pack"]
+__all__ = ["InsightFaceDetector", "InsightFaceLandmarks", "open_pack", "scrfd_faces", "session_options", "with_margin"]
 
 DET_SIZE = 640  # px, the side of the square that SCRFD sees: what insightface prepares its packs for
 SHOWN = 426  # px of it for the picture's long side, the rest is a margin: SCRFD misses faces that fill the picture
 MARGIN = (DET_SIZE - SHOWN) / 2 / SHOWN  # of the picture's long side, on each side
+MIN_SCORE, MAX_OVERLAP = 0.5, 0.4  # the second is insightface's own
 SCHEMES = {"landmark_2d_106": "insightface106", "landmark_3d_68": "ibug68"}  # insightface's name of a task: ours
 
 
@@ -30,21 +31,31 @@ class InsightFaceDetector:
 
     name = "insightface"
 
-    def __init__(self, pack: Path, min_score: float = 0.5) -> None:
+    def __init__(self, pack: Path, min_score: float = MIN_SCORE) -> None:
         self._net = open_pack(pack, ["detection"], min_score).det_model
 
     def detect(self, frame: np.ndarray) -> list[Face]:
         """The faces in a uint8 RGB picture (H, W, 3), the surest first."""
         small, scale = reduce_frame(frame, SHOWN)
-        pad = round(max(small.shape[:2]) * MARGIN)
-        padded = cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+        padded, pad = with_margin(small)
         rows, points = self._net.detect(cv2.cvtColor(padded, cv2.COLOR_RGB2BGR), max_num=0)
-        faces = []
-        for i, row in enumerate(rows):
-            (x0, y0), (x1, y1) = (row[:4].reshape(2, 2) - pad) / scale
-            keypoints = ((points[i] - pad) / scale).astype(np.float32) if points is not None else None
-            faces.append(Face(canonical_box((x0 + x1) / 2, y1, y1 - y0), float(row[4]), keypoints))
-        return sorted(faces, key=lambda face: -face.score)
+        return scrfd_faces(rows, points, pad, scale)
+
+
+def with_margin(small: np.ndarray) -> tuple[np.ndarray, int]:
+    """``small`` with a black margin on all sides, and the margin's width in px."""
+    pad = round(max(small.shape[:2]) * MARGIN)
+    return cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_CONSTANT), pad
+
+
+def scrfd_faces(rows: np.ndarray, points: np.ndarray | None, pad: int, scale: np.ndarray) -> list[Face]:
+    """The faces of SCRFD's rows (x0, y0, x1, y1, score) and points (n, 5, 2), px with the margin, the surest first."""
+    faces = []
+    for i, row in enumerate(rows):
+        (x0, y0), (x1, y1) = (row[:4].reshape(2, 2) - pad) / scale
+        keypoints = ((points[i] - pad) / scale).astype(np.float32) if points is not None else None
+        faces.append(Face(canonical_box((x0 + x1) / 2, y1, y1 - y0), float(row[4]), keypoints))
+    return sorted(faces, key=lambda face: -face.score)
 
 
 class InsightFaceLandmarks:
@@ -87,7 +98,7 @@ def open_pack(pack: Path, tasks: list[str], min_score: float = 0.5) -> Any:
             name=str(pack.resolve()),
             allowed_modules=tasks,
             providers=["CPUExecutionProvider"],
-            sess_options=_session_options(),
+            sess_options=session_options(),
         )
         app.prepare(ctx_id=-1, det_thresh=min_score, det_size=(DET_SIZE, DET_SIZE))
     except Exception as error:  # onnxruntime, onnx and insightface raise many kinds
@@ -95,7 +106,7 @@ def open_pack(pack: Path, tasks: list[str], min_score: float = 0.5) -> Any:
     return app
 
 
-def _session_options() -> Any:
+def session_options() -> Any:
     """Threads of onnxruntime: as many as OMP_NUM_THREADS says, else one per core; they sleep while they wait."""
     import onnxruntime
 
@@ -114,7 +125,7 @@ def _damaged(pack: Path) -> Path:
 
     for path in sorted(pack.glob("*.onnx")):
         try:
-            onnxruntime.InferenceSession(str(path), _session_options(), providers=["CPUExecutionProvider"])
+            onnxruntime.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])
         except Exception:
             return path
     return pack

@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from anchor.faces.detect import Face, FaceDetector
+from anchor.faces.face import Face, FaceDetector
 from anchor.faces.link import LinkedFaces, TrackSettings, continues, find_lasting, is_same_face
+from anchor.faces.looking import FaceLooker, is_frontal
 
 __all__ = ["FaceTrack", "FaceTracker", "TrackSettings", "is_frontal", "separate_faces", "track_faces"]
 
 CUT_LEVEL = (
     24.0  # grey levels by which a thumbnail changes at a shot change at least; a nodding head moves it by 3 to 8
 )
-MIN_EYE_DISTANCE = 0.2  # x box height; a frontal face has about 0.36, a profile under 0.15
-MAX_TURN = 0.1  # x eye distance from the nose to the nearer eye, along their line; 0.5 is straight on
 CUT_RATIO = 4.0  # and at least this many times its usual change
 
 
@@ -34,13 +33,17 @@ class FaceTrack:
 
 @dataclass
 class FaceTracker:
-    """Feed it the frames in order with ``add``, then ask for the ``result``. It keeps no frames but the last."""
+    """Feed it the frames in order with ``add``, then ask for the ``result``. It keeps no frames but the last.
+
+    Where the detector works in batches, what it needs of the frames waits until a batch is full. Which frames are
+    looked at depends on the frames alone, so the tracks are the same.
+    """
 
     detector: FaceDetector
     settings: TrackSettings = field(default_factory=TrackSettings)
 
     def __post_init__(self) -> None:
-        self._found: dict[int, list[Face]] = {}
+        self._looker = FaceLooker(self.detector)
         self._cuts: list[int] = []
         self._previous: tuple[int, np.ndarray, np.ndarray] | None = None
         self._usual_change = 4.0
@@ -56,41 +59,25 @@ class FaceTracker:
             is_cut = change > max(CUT_LEVEL, CUT_RATIO * self._usual_change)
             if is_cut:
                 self._cuts.append(index)
-                self._detect(self._previous[0], self._previous[1])
+                self._looker.look(self._previous[0], self._previous[1])
             else:
                 self._usual_change += 0.05 * (change - self._usual_change)
         if is_cut or (index - self._origin) % self.settings.stride == 0:
-            self._detect(index, frame)
+            self._looker.look(index, frame)
         self._previous = (index, frame, thumbnail)
 
     def result(self, num_frames: int) -> FaceTrack:
         """The face followed, for frames 0 to ``num_frames``."""
-        if self._previous is not None:
-            self._detect(self._previous[0], self._previous[1])
-        return track_faces(self._found, num_frames, self._cuts, self.settings)
+        return track_faces(self._found(), num_frames, self._cuts, self.settings)
 
     def faces(self, num_frames: int) -> list[FaceTrack]:
         """Every lasting face, for frames 0 to ``num_frames``; see ``separate_faces``."""
+        return separate_faces(self._found(), num_frames, self._cuts, self.settings)
+
+    def _found(self) -> dict[int, list[Face]]:
         if self._previous is not None:
-            self._detect(self._previous[0], self._previous[1])
-        return separate_faces(self._found, num_frames, self._cuts, self.settings)
-
-    def _detect(self, index: int, frame: np.ndarray) -> None:
-        if index not in self._found:
-            self._found[index] = [face for face in self.detector.detect(frame) if is_frontal(face)]
-
-
-def is_frontal(face: Face) -> bool:
-    """Both sides of the face are seen: the nose lies between the eyes. True where the detector gives no keypoints."""
-    if face.keypoints is None:
-        return True
-    left, right, nose = face.keypoints[:3]
-    across = right - left
-    width = float(np.hypot(*across))
-    if width < MIN_EYE_DISTANCE * float(face.box[3] - face.box[1]):
-        return False
-    along = float((nose - left) @ across) / width**2  # 0 at the left eye, 1 at the right
-    return MAX_TURN < along < 1 - MAX_TURN
+            self._looker.look(self._previous[0], self._previous[1])
+        return self._looker.found()
 
 
 def track_faces(

@@ -10,7 +10,7 @@ import av.error
 import numpy as np
 
 from anchor.errors import MediaError
-from anchor.media.reader import open_media
+from anchor.media.container import open_media
 from anchor.timing import SAMPLE_RATE
 
 __all__ = ["read_audio", "read_image"]

@@ -36,8 +36,8 @@ LINE_CHARS = 200
 LINES_KEPT = 2  # of what it says: its last line often only says that something failed
 
 # Options of the command itself, not of a decoder, that are not for an input here: they take no value, so that the
-# word after them would be a file to write; they read or write other files; or they move pictures in time. ffmpeg 5.1
-# and 7.1 were read for them; `-n` forbids to overwrite files besides.
+# word after them would be a file to write; they read or write other files; or they move pictures in time. The help of
+# ffmpeg 5.1 was read for them; `-n` forbids to overwrite files besides.
 REFUSED = frozenset(
     """
     L h help version buildconf formats muxers demuxers devices codecs decoders encoders bsfs protocols filters pix_fmts

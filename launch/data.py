@@ -28,6 +28,7 @@ def check_data(options: Mapping[str, Any], world_size: int) -> None:
     paths = options.get("path")
     if not paths or not isinstance(paths, (str, list)):
         raise ConfigError(f"datamodule.path={paths} names no folder. Give path=DIR, or path=[DIR,DIR].")
-    cache = CacheSettings(Path(options["cache_dir"]) if options.get("cache_dir") else None)
+    folder, gigabytes = options.get("cache_dir"), options.get("cache_gb")
+    cache = CacheSettings(Path(folder) if folder else None, round(gigabytes * 1e9) if gigabytes is not None else None)
     for path in [paths] if isinstance(paths, str) else paths:
         ShardSet(path, cache).close()

@@ -33,7 +33,7 @@ FORMAT_VERSION = 1
 
 def evaluate(
     *,
-    data: Path,
+    data: str,
     out: Path,
     stage: Stage = "generator",
     checkpoint: Path | None = None,
@@ -51,7 +51,7 @@ def evaluate(
 ) -> None:
     """Score a stage on held-out clips: out/scores.json and out/report.html, which needs no network.
 
-    data: shards. stage: with syncnet the checkpoint is the expert, otherwise the generator.
+    data: shards, a folder or an address. stage: with syncnet the checkpoint is the expert, otherwise the generator.
     expert: beside a generator, scored itself and asked about the dubbed faces.
     runs: run folders whose curves the report draws.
     max_seconds: of each clip that are looked at. reader_steps: how long the reader of mouth openings learns, where

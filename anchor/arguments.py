@@ -3,21 +3,26 @@
 Every command but ``train`` is a function with typed parameters; this module turns ``out=DIR speakers=8`` into its
 arguments, and its docstring and signature into ``--help``. Parameters are keyword-only; where the first one is not,
 its value may also stand alone: ``anchor material check DIR`` is ``anchor material check source=DIR``.
+
+A key may be written with dots, as in a configuration: ``faces.device=cpu`` is ``faces_device=cpu``, and the name of the
+command may stand before it: ``anchor preprocess preprocess.workers=2``.
 """
 
 from __future__ import annotations
 
+import csv
 import difflib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from anchor.errors import ConfigError
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+GROUPS = ("faces", "media")  # what --help writes with a dot: faces.device=, media.decoder=
 
 
 def parse_arguments(function: Callable[..., Any], arguments: Sequence[str]) -> dict[str, Any]:
@@ -31,30 +36,43 @@ def parse_arguments(function: Callable[..., Any], arguments: Sequence[str]) -> d
     parameters = inspect.signature(function).parameters
     lone = _lone_parameter(function)
     values: dict[str, Any] = {}
+    shown = list(map(_shown_key, parameters))
     for argument in arguments:
         if not parameters:
             raise ConfigError(f"{argument}: this command takes no arguments.")
         key, equals, text = argument.partition("=")
         if not equals:
             if lone is None or argument.startswith("-"):
-                raise ConfigError(
-                    f"{argument!r} is not an argument. Write key=value; keys are {', '.join(parameters)}."
-                )
+                raise ConfigError(f"{argument!r} is not an argument. Write key=value; keys are {', '.join(shown)}.")
             if lone in values:
                 raise ConfigError(f"{argument!r} is one too many: {lone}= is given already. Write key=value.")
             key, text = lone, argument
-        if key not in parameters:
+        name = _parameter(key, function.__name__, parameters)
+        if name is None:
             stands_alone = f" Write {lone}={argument} if that is a name." if lone and "/" in key else ""
-            raise ConfigError(
-                f"{key}= is unknown.{stands_alone or nearest(key, list(parameters))} Keys are {', '.join(parameters)}."
-            )
-        if key in values:
+            raise ConfigError(f"{key}= is unknown.{stands_alone or nearest(key, shown)} Keys are {', '.join(shown)}.")
+        if name in values:
             raise ConfigError(f"{key}= is given twice. Keep one of them.")
-        values[key] = convert(key, text, hints.get(key, str))
+        values[name] = convert(key, text, hints.get(name, str))
     missing = [name for name, p in parameters.items() if p.default is p.empty and name not in values]
     if missing:
-        raise ConfigError(f"{', '.join(f'{name}=' for name in missing)} is required. See --help.")
+        raise ConfigError(f"{', '.join(f'{_shown_key(name)}=' for name in missing)} is required. See --help.")
     return values
+
+
+def _parameter(key: str, command: str, parameters: Collection[str]) -> str | None:
+    """The parameter that ``key`` names: as it is, with dots for underscores, or behind the command's name."""
+    for spelling in (key, key.removeprefix(f"{command}.")):
+        name = spelling.replace(".", "_")
+        if name in parameters:
+            return name
+    return None
+
+
+def _shown_key(name: str) -> str:
+    """How a parameter is written: ``faces_device`` as ``faces.device``."""
+    group, _, rest = name.partition("_")
+    return f"{group}.{rest}" if rest and group in GROUPS else name
 
 
 def convert(key: str, text: str, kind: Any) -> Any:
@@ -77,7 +95,7 @@ def convert(key: str, text: str, kind: Any) -> Any:
             )
         return text
     if origin is tuple:
-        return tuple(convert(key, part.strip(), options[0]) for part in text.strip("[]()").split(",") if part.strip())
+        return tuple(convert(key, part, options[0]) for part in _items(text))
     if kind is bool:
         if text.lower() not in TRUE + FALSE:
             raise ConfigError(f"{key}={text} is neither true nor false.")
@@ -92,6 +110,14 @@ def convert(key: str, text: str, kind: Any) -> Any:
             raise ConfigError(f"{key}= needs a path.")
         return Path(text).expanduser()
     return text
+
+
+def _items(text: str) -> list[str]:
+    """The parts of ``[a, b]``, ``(a, b)`` or ``a,b``; one that holds a comma stands in double quotes."""
+    text = text.strip()
+    if text[:1] + text[-1:] in ("[]", "()"):
+        text = text[1:-1]
+    return [part.strip() for row in csv.reader([text], skipinitialspace=True) for part in row if part.strip()]
 
 
 def describe_arguments(name: str, function: Callable[..., Any]) -> str:
@@ -112,7 +138,7 @@ def describe_arguments(name: str, function: Callable[..., Any]) -> str:
     for key, parameter in parameters.items():
         default = "required" if parameter.default is parameter.empty else f"default {_show(parameter.default)}"
         default += f"; may stand alone, without {key}=" if key == lone else ""
-        lines.append(f"  {key + '=':<22}{kinds[key]:<{width}}{default}")
+        lines.append(f"  {_shown_key(key) + '=':<22}{kinds[key]:<{width}}{default}")
     return "\n".join(lines).rstrip()
 
 

@@ -83,3 +83,68 @@ def test_help_shows_what_may_stand_alone():
     assert "usage: anchor look SOURCE key=value" in text
     assert "may stand alone" in text
     assert "usage: anchor command key=value" in describe_arguments("command", command)
+
+
+def convert_videos(
+    *,
+    source: Path,
+    faces_device: Literal["cpu", "cuda"] = "cpu",
+    media_ffmpeg_args: tuple[str, ...] = (),
+    image_size: int = 96,
+):
+    """Convert something."""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["source=x", "faces.device=cuda", "media.ffmpeg_args=[-ss,1]", "image_size=12"],
+        ["source=x", "faces_device=cuda", "media_ffmpeg_args=-ss, 1", "image.size=12"],
+        [
+            "convert_videos.source=x", "convert_videos.faces.device=cuda", "convert_videos.media.ffmpeg_args=(-ss,1)",
+            "convert_videos.image_size=12",
+        ],
+    ],
+)  # fmt: skip
+def test_keys_may_have_dots_and_the_commands_name_before_them(arguments):
+    assert parse_arguments(convert_videos, arguments) == {
+        "source": Path("x"),
+        "faces_device": "cuda",
+        "media_ffmpeg_args": ("-ss", "1"),
+        "image_size": 12,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("[-vf,eq=brightness=0.1:contrast=2]", ("-vf", "eq=brightness=0.1:contrast=2")),
+        ('[-vf, "scale=96:-2,fps=25"]', ("-vf", "scale=96:-2,fps=25")),
+        ("[-filter_complex,[0:v]hflip[out]]", ("-filter_complex", "[0:v]hflip[out]")),
+        ("[]", ()),
+        ("", ()),
+    ],
+)
+def test_items_of_a_list_may_hold_colons_equal_signs_and_quoted_commas(text, items):
+    assert parse_arguments(convert_videos, ["source=x", f"media.ffmpeg_args={text}"])["media_ffmpeg_args"] == items
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["source=x", "faces.device=cpu", "faces_device=cpu"], "faces_device= is given twice"),
+        (["source=x", "faces.devise=cpu"], "Did you mean faces.device?"),
+        (["source=x", "faces.device=mlu"], "faces.device=mlu is not a choice"),
+        (["source=x", "other.image_size=3"], "other.image_size= is unknown"),
+    ],
+)
+def test_wrong_dotted_keys_are_answered(arguments, says):
+    with pytest.raises(ConfigError, match=says.replace("?", r"\?")):
+        parse_arguments(convert_videos, arguments)
+
+
+def test_help_writes_the_groups_with_dots():
+    text = describe_arguments("convert", convert_videos)
+    assert "  faces.device= " in text
+    assert "  media.ffmpeg_args= " in text
+    assert "  image_size= " in text

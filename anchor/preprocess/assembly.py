@@ -12,6 +12,7 @@ from typing import Any
 from anchor.ops.mel import mel_config_hash
 from anchor.preprocess.report import write_report
 from anchor.preprocess.results import ClipResult
+from anchor.preprocess.settings import ClipSettings
 from anchor.preprocess.splits import Part, SplitName, assign_splits
 from anchor.shards import ShardSetWriter
 from anchor.timing import FPS
@@ -39,16 +40,16 @@ class Summary:
 
 
 def assemble(
-    target: Path, out: Path, results: Sequence[ClipResult], folders: Sequence[Path], image_size: int,
+    target: Path, out: Path, results: Sequence[ClipResult], folders: Sequence[Path], settings: ClipSettings,
     split: SplitName, val_share: float, seed: int, origin: dict[str, Any],
 ) -> Summary:  # fmt: skip
     """Write the set into the new folder ``target``, which will become ``out``.
 
-    ``folders`` holds the finished clip of each result; ``origin`` goes into the manifest.
+    ``results`` are selected; ``folders`` holds the finished clip of each; ``origin`` goes into the manifest.
     """
     target.mkdir(parents=True)
     segments = [
-        (segment, folder) for result, folder in zip(results, folders, strict=True) for segment in result.segments
+        (segment, folder) for result, folder in zip(results, folders, strict=True) for segment in result.kept_segments
     ]
     parts = [Part(segment.key, segment.speaker, segment.num_frames) for segment, _ in segments]
     splits = assign_splits(parts, split, val_share, seed)
@@ -56,7 +57,8 @@ def assemble(
         print(
             f"{out}: {parts[0].num_frames} frames are too few to hold any out; there is no val clip.", file=sys.stderr
         )
-    writer = ShardSetWriter(target, image_size, mel_config_hash())
+    extra: dict[str, Any] = {} if settings.codec == "jpeg" else {"codec": settings.codec}
+    writer = ShardSetWriter(target, settings.image_size, mel_config_hash(), **extra)
     try:
         for (segment, folder), part, side in zip(segments, parts, splits, strict=True):
             members = {path.name: path.read_bytes() for path in (folder / segment.key).iterdir()}
@@ -71,5 +73,7 @@ def assemble(
     frames = sum(part.num_frames for part in parts)
     summary = Summary(**counts, segments=len(parts), frames=frames, seconds=frames / FPS,
                       shards=len(manifest["shards"]), out=str(out))  # fmt: skip
-    write_report(target, results, {**asdict(summary), "splits": manifest["splits"], "line": str(summary)})
+    sides = {part.key: side for part, side in zip(parts, splits, strict=True)}
+    totals = {**asdict(summary), "splits": manifest["splits"], "line": str(summary)}
+    write_report(target, results, totals, settings, sides)
     return summary

@@ -6,30 +6,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from anchor.errors import AnchorError, FaceError, MediaError
-from anchor.faces import DetectorName, FaceDetector, FaceTracker, TrackSettings, make_detector
+from anchor.errors import AnchorError
+from anchor.faces import FaceDetector, TrackSettings, make_detector
 from anchor.media import FrameReader, probe, read_audio
-from anchor.ops.mel import mel_config_hash
-from anchor.preprocess.crops import PersonCrops, cut_crops, make_thumbnail, plan
+from anchor.preprocess.cleaning.fingerprint import Fingerprint, PictureCodes, code_sound
+from anchor.preprocess.cleaning.limits import MIN_CONTRAST
+from anchor.preprocess.crops import cut_crops
+from anchor.preprocess.finding import FaceFinder
 from anchor.preprocess.frames import ClipFrames
-from anchor.preprocess.people import Person, face_height, find_people, is_company
-from anchor.preprocess.results import ClipResult, SegmentResult
-from anchor.preprocess.segments import Segment, cut_audio, cut_mel
+from anchor.preprocess.people import face_height, find_people
+from anchor.preprocess.results import ClipResult
 from anchor.preprocess.settings import ClipSettings
 from anchor.preprocess.sound import mel_in_pieces, silence_share
 from anchor.preprocess.sources import Source, read_truth
 from anchor.preprocess.speaking import keep_speaking
-from anchor.preprocess.spool import WriteError, write_members
-from anchor.preprocess.truth import cut_truth
-from anchor.shards import encode_clip
+from anchor.preprocess.spool import WriteError
+from anchor.preprocess.timing_check import FaceTiming, measure_face, settle_offset
+from anchor.preprocess.writing import SegmentWriter, count_left_out
 from anchor.timing import FPS, SAMPLE_RATE, num_frames
 
-__all__ = ["process_clip"]
-
-MIN_CONTRAST = 20.0  # spread of the grey values of a crop; faces lost in the dark had 5 to 18, usable ones 26 to 56
-MAX_THUMBNAILS = 8
+__all__ = ["MIN_CONTRAST", "process_clip"]
 
 
 def process_clip(source: Source, settings: ClipSettings, folder: Path) -> ClipResult:
@@ -51,7 +47,7 @@ def process_clip(source: Source, settings: ClipSettings, folder: Path) -> ClipRe
     except Exception as error:  # one clip must never end the others
         result.reason = f"{source.path}: {type(error).__name__}: {error}. Please report this clip."
         result.is_settled = False
-    result.is_kept = bool(result.segments)
+    result.is_kept = result.may_be_kept
     return result
 
 
@@ -63,24 +59,28 @@ def _process(source: Source, settings: ClipSettings, folder: Path, result: ClipR
     samples = read_audio(source.path)
     mel_SM = mel_in_pieces(samples)
     clock.mark("sound")
-    frames = ClipFrames(FrameReader(source.path, info, threads=1))
-    detector = _detector(settings.detector)
-    tracker = FaceTracker(detector, TrackSettings(stride=settings.detect_every))
+    frames = ClipFrames(_open(source, info, settings))
+    finder = FaceFinder(_detector(settings), TrackSettings(stride=settings.detect_every), settings.shots == "on")
+    pictures = PictureCodes()
     for index, frame in frames:
-        tracker.add(index, frame)
+        finder.add(index, frame)
+        pictures.add(index, frame)
     clock.mark("decode_and_detect")
     reader = frames.reader
     total = min(reader.num_frames, num_frames(len(samples)))
+    result.fingerprint = Fingerprint(code_sound(mel_SM, total), pictures.codes(), pictures.first).to_text()
     result.facts = {
         "width": info.width, "height": info.height, "fps": round(info.fps, 3), "codec": info.codec,
-        "seconds": round(total / FPS, 2), "offset_of_picture_s": round(info.offset_s, 4), "detector": detector.name,
-        "reader": reader.backend, "sound_s": round(len(samples) / SAMPLE_RATE, 3), "first_frame": reader.first_frame,
+        "seconds": round(total / FPS, 2), "offset_of_picture_s": round(info.offset_s, 4),
+        "detector": _detector(settings).name, "reader": reader.backend,
+        "sound_s": round(len(samples) / SAMPLE_RATE, 3), "first_frame": reader.first_frame,
         "picture_frames": reader.num_frames - reader.first_frame, "mel_steps": len(mel_SM),
     }  # fmt: skip
     if reader.reason:
         result.notes.append(f"PyAV read it, decord could not: {reader.reason}")
-    people, notes = find_people(tracker, total, settings, str(source.path))
-    del tracker  # and with it the last frames
+    people, notes = find_people(finder, total, settings, str(source.path))
+    result.facts["cuts"] = [cut for cut in finder.cuts if cut < total]
+    del finder
     result.notes += notes
     result.facts |= {
         "hit_rate": round(people[0].track.hit_rate, 3), "face_px": face_height(people[0].track),
@@ -91,68 +91,37 @@ def _process(source: Source, settings: ClipSettings, folder: Path, result: ClipR
     clock.mark("crop_and_encode")
     try:
         if settings.faces == "speaking":
-            people = keep_speaking([(own.person, own.motion) for own in crops if own.motion], samples, result)
-        _write_segments(source, settings, folder, result, people, crops, samples, mel_SM, truth)
+            people = keep_speaking([(own.person, own.motion) for own in crops], samples, result)
+        mouths = {own.person.number: own.mouth for own in crops}
+        timing = settle_offset(
+            {
+                person.number: FaceTiming() if (mouth := mouths[person.number]) is None else measure_face(mouth, mel_SM)
+                for person in people
+            },
+            samples, total, settings,
+        )  # fmt: skip
+        result.facts["offset"] = timing.facts()
+        if timing.corrected_ms:
+            mel_SM = mel_in_pieces(timing.samples_L)
+        clock.mark("timing")
+        SegmentWriter(source, settings, folder, result, timing, mel_SM, truth).write(people, crops)
     finally:
         for own in crops:
             own.spool.remove()
     clock.mark("write")
-    result.facts["frames"] = sum(segment.num_frames for segment in result.segments)
+    if not result.may_be_kept:
+        result.reason = count_left_out(result.segments, str(source.path))
+    result.facts["frames"] = sum(segment.num_frames for segment in result.segments if segment.num_bytes)
     result.facts["ms_per_frame"] = {name: round(1e3 * spent / max(1, total), 2) for name, spent in clock.spent.items()}
 
 
-def _write_segments(
-    source: Source, settings: ClipSettings, folder: Path, result: ClipResult, people: list[Person],
-    crops: list[PersonCrops], samples: np.ndarray, mel_SM: np.ndarray, truth: dict[str, Any],
-) -> None:  # fmt: skip
-    has_company = is_company([own.person for own in crops])
-    spools = {own.person.number: own.spool for own in crops}
-    dark = 0
-    for person in people:
-        spool, speaker = spools[person.number], result.speaker + (person.suffix if has_company else "")
-        for segment in plan(person.track.ids, settings):
-            span = range(segment.start, segment.stop)
-            missing = [number for number in span if number not in spool]
-            if missing:
-                raise MediaError(
-                    f"frame {missing[0]} of {source.path} could be read once but not again. Copy the clip again."
-                )
-            if spool.contrast(span) < MIN_CONTRAST:
-                dark += segment.num_frames
-                continue
-            audio = cut_audio(samples, segment)
-            key = f"{source.key}{person.suffix}_{segment.start:06d}"
-            meta = {
-                "key": key, "speaker": speaker, "fps": FPS, "num_frames": segment.num_frames,
-                "image_size": settings.image_size, "source": source.name, "start_s": segment.start / FPS,
-                "boxes": np.round(person.track.boxes[segment.start : segment.stop], 2).tolist(),
-                "detector": result.facts["detector"], "mel_config_hash": mel_config_hash(),
-                "offset_ms": 0.0, "silence_share": round(silence_share(audio), 3),
-            }  # fmt: skip
-            if person.number is not None:
-                meta["face"] = person.number
-            if truth and not has_company:  # the truth does not say which of several faces it means
-                meta["truth"] = cut_truth(truth, segment)
-            jpegs = spool.read(span)
-            num_bytes = write_members(folder / key, encode_clip(jpegs, cut_mel(mel_SM, segment), audio, meta))
-            result.segments.append(
-                SegmentResult(key, speaker, segment.start, segment.num_frames, num_bytes, person.number)
-            )
-            _show(result, person, segment, jpegs)
-    if dark:
-        result.notes.append(f"{dark} frames left out: the face is too dark or too flat to show its lips")
-    if not result.segments:
-        raise FaceError(f"{source.path}: the face is too dark or too flat to show its lips. Use a brighter picture.")
-
-
-def _show(result: ClipResult, person: Person, segment: Segment, jpegs: list[bytes]) -> None:
-    """Two pictures of the segment for the report, as long as there is room."""
-    for share in (1, 3):
-        if len(result.thumbnails) < MAX_THUMBNAILS:
-            number = len(jpegs) * share // 4
-            face = "" if person.number is None else f"face {person.number}, "
-            caption = f"{face}{(segment.start + number) / FPS:.1f} s"
-            result.thumbnails.append((caption, make_thumbnail(jpegs[number])))
+def _open(source: Source, info: Any, settings: ClipSettings) -> FrameReader:
+    options: dict[str, Any] = {}
+    if settings.decoder != "auto":
+        options["backend"] = settings.decoder
+    if settings.ffmpeg_args:
+        options["ffmpeg_args"] = settings.ffmpeg_args
+    return FrameReader(source.path, info, threads=1, **options)
 
 
 class _Clock:
@@ -168,10 +137,12 @@ class _Clock:
         self.spent[name], self._last = now - self._last, now
 
 
-_DETECTORS: dict[str, FaceDetector] = {}  # one per process: loading a model costs more than a short clip
+_DETECTORS: dict[tuple[str, str], FaceDetector] = {}  # one per process: loading a model costs more than a short clip
 
 
-def _detector(name: DetectorName) -> FaceDetector:
-    if name not in _DETECTORS:
-        _DETECTORS[name] = make_detector(name)
-    return _DETECTORS[name]
+def _detector(settings: ClipSettings) -> FaceDetector:
+    key = settings.detector, settings.faces_device
+    if key not in _DETECTORS:
+        options: dict[str, Any] = {} if settings.faces_device == "cpu" else {"device": settings.faces_device}
+        _DETECTORS[key] = make_detector(settings.detector, **options)
+    return _DETECTORS[key]

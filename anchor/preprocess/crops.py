@@ -12,24 +12,30 @@ import numpy as np
 
 from anchor.faces import crop_face
 from anchor.ops.jpeg import decode_rgb, encode_rgb
+from anchor.preprocess.cleaning.align import crop_aligned
+from anchor.preprocess.cleaning.measures import LookLog
 from anchor.preprocess.people import Person
 from anchor.preprocess.segments import Segment, plan_segments
 from anchor.preprocess.settings import ClipSettings
 from anchor.preprocess.speaking import MouthMotion
 from anchor.preprocess.spool import CropSpool
+from anchor.preprocess.sync import MouthLog
 
 __all__ = ["PersonCrops", "cut_crops", "make_thumbnail"]
 
 THUMBNAIL_PX = 64
+MOUTH_PX = 64  # side of the smallest crop that an offset can be measured in
 
 
 @dataclass
 class PersonCrops:
-    """One person's crops, and how the mouth moves where that was asked for."""
+    """One person's crops, how they look, and how the mouth moves."""
 
     person: Person
     spool: CropSpool
-    motion: MouthMotion | None
+    looks: LookLog
+    motion: MouthMotion
+    mouth: MouthLog | None  # for the offset, where it is asked for
 
 
 def cut_crops(
@@ -38,18 +44,33 @@ def cut_crops(
     """Crop, encode and spool into ``folder`` the frames of each person that a segment may need."""
     crops, wanted = [], []
     for person in people:
-        motion = MouthMotion(len(person.track.ids)) if settings.faces == "speaking" else None
-        crops.append(PersonCrops(person, CropSpool(folder / f"spool{person.suffix}"), motion))
-        wanted.append(mark_frames(plan(person.track.ids, settings), len(person.track.ids)))
+        total = len(person.track.ids)
+        spool = CropSpool(folder / f"spool{person.suffix}")
+        mouth = None if settings.offset == "off" else MouthLog(total)
+        crops.append(PersonCrops(person, spool, LookLog(total), MouthMotion(total), mouth))
+        wanted.append(mark_frames(plan(person.track.ids, settings), total))
     for index, frame in frames:
         for own, wanted_T in zip(crops, wanted, strict=True):
             if index < len(wanted_T) and wanted_T[index]:
-                crop = crop_face(frame, own.person.track.boxes[index], settings.image_size)
-                grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
-                own.spool.add(index, encode_rgb(crop), float(grey.std()))
-                if own.motion is not None:
-                    own.motion.add(index, grey)
+                _add(own, index, frame, settings.image_size)
     return crops
+
+
+def _add(own: PersonCrops, index: int, frame: np.ndarray, size: int) -> None:
+    box = own.person.track.boxes[index]
+    if own.person.transforms is None:
+        crop = crop_face(frame, box, size)
+    else:
+        crop = crop_aligned(frame, own.person.transforms[index], size)
+    own.spool.add(index, encode_rgb(crop))
+    own.looks.add(index, frame, box)
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    own.motion.add(index, grey)
+    if own.mouth is not None and own.mouth.wants(index):
+        ids_T = own.person.track.ids
+        if size < MOUTH_PX:
+            grey = cv2.resize(grey, (MOUTH_PX, MOUTH_PX), interpolation=cv2.INTER_LINEAR)
+        own.mouth.add(index, grey, is_new=index > 0 and bool(ids_T[index] != ids_T[index - 1]))
 
 
 def plan(ids_T: np.ndarray, settings: ClipSettings) -> list[Segment]:

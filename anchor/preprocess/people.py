@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from anchor.errors import FaceError, MediaError
-from anchor.faces import FaceTrack, FaceTracker
+from anchor.faces import FaceTrack
+from anchor.preprocess.cleaning.align import align_track
+from anchor.preprocess.cleaning.limits import MIN_FACE_PX
+from anchor.preprocess.cleaning.points import FacePoints, points_of
+from anchor.preprocess.finding import FaceFinder
 from anchor.preprocess.segments import plan_segments
 from anchor.preprocess.settings import ClipSettings
 
-__all__ = ["Person", "face_height", "find_people", "is_company"]
-
-MIN_FACE_PX = 32  # a face less high than this has no lips to learn from
+__all__ = ["MIN_FACE_PX", "Person", "face_height", "find_people", "is_company"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Person:
 
     number: int | None  # the largest and most lasting is 0; None where only one was asked for
     track: FaceTrack
+    points: FacePoints | None = None  # eyes, nose and mouth in the frames looked at
+    transforms: np.ndarray | None = None  # float64 (T, 2, 3), frame to crop, where faces are aligned
 
     @property
     def suffix(self) -> str:
@@ -29,7 +33,7 @@ class Person:
         return "" if self.number is None else f"_f{self.number}"
 
 
-def find_people(tracker: FaceTracker, total: int, settings: ClipSettings, name: str) -> tuple[list[Person], list[str]]:
+def find_people(finder: FaceFinder, total: int, settings: ClipSettings, name: str) -> tuple[list[Person], list[str]]:
     """The faces of the first ``total`` frames that can be used, and notes on those that cannot.
 
     Raises:
@@ -41,23 +45,45 @@ def find_people(tracker: FaceTracker, total: int, settings: ClipSettings, name: 
             f"{name}: picture and sound last {total} frames together, a segment needs {settings.min_frames}. "
             "Use a longer clip, or lower min_s."
         )
-    tracks = [tracker.result(total)] if settings.faces == "largest" else tracker.faces(total)
-    lasting = [track for track in tracks if plan_segments(track.ids, settings.max_frames, settings.min_frames)]
+    tracks = [finder.result(total)] if settings.faces == "largest" else finder.faces(total)
+    lasting = [track for track in tracks if _lasts(track, settings)]
     if not lasting:
         with_face = int(np.any([track.ids >= 0 for track in tracks], axis=0).sum()) if tracks else 0
         what = (
             f"a face in {with_face} of {total} frames, never {settings.min_frames} in a row" if with_face else "no face"
         )
         raise FaceError(f"{name}: {what}. Use a clip that shows one person from the front, or another detector=.")
-    large = [track for track in lasting if face_height(track) >= MIN_FACE_PX]
+    least = settings.limits.min_face_px or 0
+    large = [track for track in lasting if face_height(track) >= least]
     if not large:
         px = max(face_height(track) for track in lasting)
-        raise FaceError(f"{name}: the face is {px} px high, lips need {MIN_FACE_PX}. Use a closer or a larger picture.")
+        raise FaceError(
+            f"{name}: the face is {px} px high, lips need {least:g} (min_face_px). Use a closer or a larger picture."
+        )
+    people = [_mark(Person(number, track), finder, settings) for number, track in enumerate(large)]
+    people = [person for person in people if _lasts(person.track, settings)]
+    if not people:
+        raise FaceError(f"{name}: eyes and mouth are not found for long enough to align the face. Use align=off.")
     if settings.faces == "largest":
-        return [Person(None, large[0])], []
+        return [replace(people[0], number=None)], []
     small = len(lasting) - len(large)
-    notes = [f"{small} face{'s' * (small > 1)} less than {MIN_FACE_PX} px high left out"] if small else []
-    return [Person(number, track) for number, track in enumerate(large)], notes
+    notes = [f"{small} face{'s' * (small > 1)} less than {least:g} px high left out"] if small else []
+    return people, notes
+
+
+def _lasts(track: FaceTrack, settings: ClipSettings) -> bool:
+    return bool(plan_segments(track.ids, settings.max_frames, settings.min_frames))
+
+
+def _mark(person: Person, finder: FaceFinder, settings: ClipSettings) -> Person:
+    """``person`` with its points, and laid upright where that was asked for."""
+    points = points_of(finder.found, person.track)
+    if settings.align == "off":
+        return replace(person, points=points)
+    if points is None:
+        return replace(person, track=replace(person.track, ids=np.full_like(person.track.ids, -1)))
+    track, transforms = align_track(person.track, points, settings.image_size)
+    return replace(person, track=track, points=points, transforms=transforms)
 
 
 def face_height(track: FaceTrack) -> int:

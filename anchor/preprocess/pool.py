@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import multiprocessing
 import multiprocessing.context
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
+from anchor.preprocess.cards import take_number
 from anchor.preprocess.memory import keep_one_arena
 from anchor.preprocess.watch import watch_this_process
+from anchor.timing import FPS
 
-__all__ = ["Progress", "num_workers", "run_all"]
+__all__ = ["Progress", "num_workers", "prepare_process", "run_all"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+LEAVE_S = 5.0  # s for a worker that was told to end
 
 
 def num_workers(wanted: int, num_tasks: int) -> int:
@@ -33,66 +35,92 @@ def num_workers(wanted: int, num_tasks: int) -> int:
 
 def run_all(
     function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, on_crash: Callable[[Task], Result]
-) -> Iterator[tuple[int, Result]]:
-    """``(i, function(tasks[i]))`` as they finish; ``on_crash`` makes the result of a task that killed its process.
+) -> Generator[tuple[int, Result], None, None]:
+    """``(i, function(tasks[i]))`` as they finish; ``on_crash`` makes the result of a task that killed two processes.
 
-    One worker means this process. When a process dies the pool is lost with it: the tasks under way then run in a
-    process of their own, so that only the guilty one fails, and a new pool goes on with the others.
+    A process that dies takes its own task with it and no other. That task is done again when all others are through,
+    with a quarter of the workers: a process that was ended for want of memory, or from outside, does its work then.
     """
     if workers == 1:
         for i, task in enumerate(tasks):
             yield i, function(task)
         return
-    left = dict(enumerate(tasks))
-    while left:
-        under_way: set[int] = set()
-        try:
-            for i, result in _run_pool(function, left, workers, under_way):
-                del left[i]
-                yield i, result
-        except BrokenProcessPool:
-            for i in sorted(under_way & left.keys()):
-                task = left.pop(i)
-                try:
-                    yield from _run_pool(function, {i: task}, 1, set())
-                except BrokenProcessPool:
-                    yield i, on_crash(task)
+    killed: list[int] = []
+    with contextlib.closing(_attempt(function, tasks, range(len(tasks)), workers)) as outcomes:
+        for i, future in outcomes:
+            try:
+                result = future.result()
+            except BrokenProcessPool:
+                killed.append(i)
+                continue
+            yield i, result
+    with contextlib.closing(_attempt(function, tasks, killed, max(1, workers // 4))) as outcomes:
+        for i, future in outcomes:
+            try:
+                result = future.result()
+            except BrokenProcessPool:
+                result = on_crash(tasks[i])
+            yield i, result
 
 
-def _run_pool(
-    function: Callable[[Task], Result], tasks: dict[int, Task], workers: int, under_way: set[int]
-) -> Iterator[tuple[int, Result]]:
-    """Never more tasks than ``workers`` are handed out; ``under_way`` says which."""
-    pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start_worker, initargs=(dict(os.environ),))
-    coming = iter(list(tasks.items()))
-    waiting: dict[Future[Result], int] = {}
+def _attempt(
+    function: Callable[[Task], Result], tasks: Sequence[Task], numbers: Iterable[int], workers: int
+) -> Generator[tuple[int, Future[Result]], None, None]:
+    """The finished futures of the tasks with these numbers; each worker has one task at a time."""
+    seats = [_Seat(number) for number in range(workers)]
+    coming = iter(numbers)
+    waiting: dict[Future[Result], tuple[int, _Seat]] = {}
     try:
-        while True:
-            for i, task in itertools.islice(coming, workers - len(waiting)):
-                under_way.add(i)
-                waiting[pool.submit(function, task)] = i
-            if not waiting:
-                break
+        for seat, i in zip(seats, coming, strict=False):
+            waiting[seat.start(function, tasks[i])] = i, seat
+        while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            broken: BrokenProcessPool | None = None
             for future in done:
-                i = waiting.pop(future)
-                try:
-                    result = future.result()
-                except BrokenProcessPool as error:
-                    broken = error
-                    continue
-                under_way.discard(i)
-                yield i, result
-            if broken is not None:
-                raise broken
-        pool.shutdown()
-    except BaseException:  # Ctrl-C included: the workers ignore it and are ended here
-        for process in list(getattr(pool, "_processes", None) or {}):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGTERM)
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
+                i, seat = waiting.pop(future)
+                following = next(coming, None)
+                if following is not None:
+                    waiting[seat.start(function, tasks[following])] = following, seat
+                yield i, future
+    finally:  # Ctrl-C included: the workers ignore it and are ended here
+        for seat in seats:
+            seat.leave()
+        deadline = time.monotonic() + LEAVE_S
+        for seat in seats:
+            seat.wait(deadline)
+
+
+class _Seat:
+    """A worker's place: an executor of one process, and a new one when that has died."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._pool: ProcessPoolExecutor | None = None
+        self._processes: list[Any] = []
+
+    def start(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+        """Hand out ``task``."""
+        if self._pool is not None:
+            with contextlib.suppress(BrokenProcessPool):
+                return self._pool.submit(function, task)
+        self._pool = ProcessPoolExecutor(
+            1, mp_context=_context(), initializer=_start_worker, initargs=(dict(os.environ), self._number)
+        )
+        return self._pool.submit(function, task)
+
+    def leave(self) -> None:
+        """End the process, also in the middle of a task."""
+        if self._pool is not None:
+            self._processes = list((getattr(self._pool, "_processes", None) or {}).values())
+            for process in self._processes:
+                process.terminate()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def wait(self, deadline: float) -> None:
+        """Return when the process has ended; what does not end by itself until ``deadline`` is killed."""
+        for process in self._processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                process.kill()
 
 
 def _context() -> multiprocessing.context.BaseContext:
@@ -111,12 +139,20 @@ def _context() -> multiprocessing.context.BaseContext:
     return context
 
 
-def _start_worker(environment: dict[str, str]) -> None:
+def _start_worker(environment: dict[str, str], number: int) -> None:
     """``environment`` is the parent's of now: the fork server knows that of the first run only."""
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    prepare_process(environment, number)
+
+
+def prepare_process(environment: Mapping[str, str], number: int) -> None:
+    """Make this process the worker ``number``: its variables, one thread, one heap, and the watch over it."""
     import cv2
 
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    take_number(number)
     keep_one_arena()
     watch_this_process()
     cv2.setNumThreads(1)
@@ -133,14 +169,17 @@ class Progress:
         self._is_terminal = self._stream.isatty()
 
     def show(self, done: int, frames: int) -> None:
-        """``done`` clips with ``frames`` frames are finished."""
+        """``done`` clips with ``frames`` frames, of 25 a second, are finished."""
         now = time.monotonic()
         if done < self._total and now - self._shown < (0.2 if self._is_terminal else self._every_s):
             return
         self._shown, spent = now, max(now - self._start, 1e-6)
-        left = spent / done * (self._total - done)
-        line = f"preprocess: {done}/{self._total} clips, {frames / spent:.0f} frames/s, {_duration(left)} left"
-        self._stream.write(f"\r{line:<70}" if self._is_terminal else f"{line}\n")
+        left, rate = spent / done * (self._total - done), frames / spent
+        line = (
+            f"preprocess: {done}/{self._total} clips, {rate:.0f} frames/s, {rate / FPS:.1f}x real time, "
+            f"{_duration(left)} left"
+        )
+        self._stream.write(f"\r{line:<78}" if self._is_terminal else f"{line}\n")
         if self._is_terminal and done == self._total:
             self._stream.write("\n")
         self._stream.flush()
@@ -149,4 +188,6 @@ class Progress:
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

@@ -4,21 +4,47 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["ClipResult", "SegmentResult"]
+from anchor.preprocess.cleaning.limits import SILENT
+from anchor.preprocess.cleaning.measures import SegmentMeasures
+
+__all__ = ["DUPLICATE", "KEPT", "ClipResult", "SegmentResult", "Thumbnail"]
+
+KEPT, DUPLICATE = "kept", "duplicate"
+
+
+class Thumbnail(NamedTuple):
+    """A picture of a segment for the report."""
+
+    key: str  # of the segment
+    caption: str
+    uri: str  # a JPEG as data URI
 
 
 @dataclass(frozen=True)
 class SegmentResult:
-    """One segment that was kept; its members lie in a folder of its key, one file each."""
+    """One segment that was considered; where it was written its members lie in a folder of its key."""
 
     key: str
     speaker: str
     start: int  # frame in the source
     num_frames: int
-    num_bytes: int  # of its members
+    num_bytes: int = 0  # of its members; 0 where nothing was written
     face: int | None = None  # which of the clip's faces; None where only one was asked for
+    decision: str = KEPT  # "kept", "duplicate" or one of cleaning.limits.KINDS; "silent" may yet be kept by the quota
+    why: str = ""  # the values measured, and the limits
+    measures: SegmentMeasures | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it goes into the set, as far as is known."""
+        return self.decision == KEPT
+
+    @property
+    def is_reserve(self) -> bool:
+        """Whether it is silent and was written, so that the quota may keep it."""
+        return self.decision == SILENT and self.num_bytes > 0
 
 
 @dataclass
@@ -31,9 +57,20 @@ class ClipResult:
     reason: str = ""  # why it was refused
     is_settled: bool = True  # the same file and settings would give the same again
     notes: list[str] = field(default_factory=list)
-    segments: list[SegmentResult] = field(default_factory=list)
+    segments: list[SegmentResult] = field(default_factory=list)  # all that were considered
     facts: dict[str, Any] = field(default_factory=dict)  # size, rates, detector, hit rate, milliseconds per frame ...
-    thumbnails: list[tuple[str, str]] = field(default_factory=list)  # caption and JPEG as data URI
+    thumbnails: list[Thumbnail] = field(default_factory=list)
+    fingerprint: dict[str, Any] = field(default_factory=dict)  # see cleaning.fingerprint; empty where none was made
+
+    @property
+    def kept_segments(self) -> list[SegmentResult]:
+        """Those that go into the set."""
+        return [segment for segment in self.segments if segment.is_kept]
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether a segment is kept, or is silent and the quota may keep it."""
+        return any(segment.is_kept or segment.is_reserve for segment in self.segments)
 
     def to_json(self) -> str:
         """All of it; ``from_json`` is the inverse."""
@@ -47,6 +84,9 @@ class ClipResult:
             ValueError, TypeError, KeyError: it did not.
         """
         values = json.loads(text)
-        segments = [SegmentResult(**segment) for segment in values.pop("segments")]
-        thumbnails = [(caption, uri) for caption, uri in values.pop("thumbnails")]
+        segments = []
+        for segment in values.pop("segments"):
+            measures = segment.pop("measures")
+            segments.append(SegmentResult(**segment, measures=measures and SegmentMeasures(**measures)))
+        thumbnails = [Thumbnail(*one) for one in values.pop("thumbnails")]
         return ClipResult(**values, segments=segments, thumbnails=thumbnails)

@@ -8,16 +8,30 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from anchor.errors import ConfigError, MediaError, ShardError
-from anchor.faces import make_detector
+from anchor.faces import DetectorName, make_detector
 from anchor.ops.mel import mel_config_hash
 from anchor.preprocess.assembly import Summary, assemble
+from anchor.preprocess.cleaning.limits import Limits
 from anchor.preprocess.pool import Progress, num_workers, run_all
 from anchor.preprocess.results import ClipResult
-from anchor.preprocess.settings import ClipSettings, check_settings
+from anchor.preprocess.selection import DuplicatesName, Selection, same_files, select
+from anchor.preprocess.settings import (
+    AlignName,
+    ClipSettings,
+    CodecName,
+    DecoderName,
+    DeviceName,
+    FacesName,
+    NoMatchName,
+    OffsetName,
+    SwitchName,
+    check_settings,
+)
 from anchor.preprocess.sources import Source, find_sources
+from anchor.preprocess.splits import SplitName
 from anchor.preprocess.watch import HANG_S
 from anchor.preprocess.work import RECIPE_VERSION, FinishedClips, WorkFolder, file_states
 from anchor.shards import ShardSet
@@ -25,7 +39,7 @@ from anchor.timing import FPS
 
 __all__ = ["Summary", "preprocess"]
 
-OWN_NAMES = ("manifest.json", "report.json", "report.html", "shard-")
+OWN_NAMES = ("manifest.json", "report.json", "report.html", "report.parquet", "shard-")
 
 
 def preprocess(
@@ -33,35 +47,71 @@ def preprocess(
     source: Path,
     out: Path,
     image_size: int = 192,
-    faces: Literal["largest", "all", "speaking"] = "largest",
-    detector: Literal["auto", "insightface", "yunet", "haar"] = "auto",
+    faces: FacesName = "largest",
+    faces_device: DeviceName = "cpu",
+    detector: DetectorName = "auto",
     detect_every: int = 5,
     segment_s: float = 10.0,
     min_s: float = 0.6,
+    shots: SwitchName = "on",
+    align: AlignName = "off",
+    offset: OffsetName = "correct",
+    on_no_match: NoMatchName = "refuse",
+    min_face_px: float | None = 32,
+    min_sharpness: float | None = 0.2,
+    min_luma: float | None = 30,
+    max_luma: float | None = 240,
+    min_contrast: float | None = 20,
+    max_yaw: float | None = 40,
+    max_pitch: float | None = 30,
+    max_roll: float | None = 30,
+    min_speech_db: float | None = -50,
+    max_silence: float | None = 0.9,
+    silent_quota: float = 0.05,
+    duplicates: DuplicatesName = "drop",
+    codec: CodecName = "jpeg",
+    media_decoder: DecoderName = "auto",
+    media_ffmpeg_args: tuple[str, ...] = (),
     val_share: float = 0.1,
-    split: Literal["auto", "speaker", "time"] = "auto",
+    split: SplitName = "auto",
     workers: int = 0,
     seed: int = 0,
 ) -> Summary:
     """Turn videos into shards: every frame's face cropped, the speech beside it, on one clock.
 
     ``source`` is a video or a folder of videos; where it has subfolders each is a speaker. ``out`` receives the
-    shards, ``manifest.json``, and ``report.html``, which shows every clip and why it was kept or refused. Clips are
-    cut into segments of at most ``segment_s`` seconds (none shorter than ``min_s``), frames are resampled to 25 fps
-    and crops are ``image_size`` px. ``faces`` says whose: largest is one face at any time, the largest and most
-    lasting; all is every face that lasts, each with segments and a speaker of its own; speaking is, at any time, only
-    the face whose mouth moves with the sound. The face is looked for every ``detect_every`` frames. ``val_share`` is
-    held out for validation, by speaker, or by time where there is only one. ``workers`` is the number of processes, 0
-    for one per core. A finished set of the same files and arguments is left as it is; a run that was stopped goes on
-    with the same command, from the clips that are done.
+    shards, ``manifest.json``, and ``report.html``, which shows every clip and why it was kept or refused
+    (``report.parquet`` has a row per segment). Clips are cut at shot changes (``shots``) and into segments of at most
+    ``segment_s`` seconds (none shorter than ``min_s``), frames are resampled to 25 fps and crops are ``image_size``
+    px. ``faces`` says whose: largest is one face at any time, the largest and most lasting; all is every face that
+    lasts, each with segments and a speaker of its own; speaking is, at any time, only the face whose mouth moves with
+    the sound. The face is looked for every ``detect_every`` frames; ``align=affine`` lays it upright, with eyes and
+    mouth always at the same places. ``offset`` measures how late the sound is and shifts it; a face that the sound
+    does not belong to is refused (``on_no_match``).
+
+    A segment beyond one of the limits is left out; none or 0 is no limit. Of segments more silent than
+    ``max_silence``, those with the mouth at rest are kept up to ``silent_quota`` of the kept time. Of ``duplicates``,
+    also in another encoding or size, the second is left out. ``val_share`` is held out for validation, by speaker, or
+    by time where there is only one. ``workers`` is the number of processes, 0 for one per core. A finished set of the
+    same files and arguments is left as it is; a run that was stopped goes on with the same command, from the clips
+    that are done.
     """
-    settings = check_settings(image_size, detector, detect_every, segment_s, min_s, faces)
+    limits = Limits(
+        min_sharpness, min_luma, max_luma, min_contrast, min_face_px, max_yaw, max_pitch, max_roll, min_speech_db,
+        max_silence,
+    )  # fmt: skip
+    settings = check_settings(
+        image_size, detector, detect_every, segment_s, min_s, faces=faces, shots=shots, align=align, limits=limits,
+        offset=offset, on_no_match=on_no_match, decoder=media_decoder, ffmpeg_args=media_ffmpeg_args,
+        faces_device=faces_device, codec=codec,
+    )  # fmt: skip
+    selection = Selection(duplicates, silent_quota, seed)
     _check(val_share, workers)
     source, out = Path(source), Path(out).absolute() if str(out) in (".", "..") else Path(out)
     sources = find_sources(source)
     found = make_detector(settings.detector).name  # a missing model is one sentence here, not one per clip
     settings = replace(settings, detector=found)  # type: ignore[arg-type]
-    recipe = {**asdict(settings), "val_share": val_share, "split": split, "seed": seed}
+    recipe = {**asdict(settings), **asdict(selection), "val_share": val_share, "split": split}
     made_from = _fingerprint(sources, recipe)
     finished = _finished(out, made_from)
     if finished is not None:
@@ -69,13 +119,13 @@ def preprocess(
         return finished
     with WorkFolder(out) as work:
         try:
-            results, folders = _process_all(sources, settings, work.finished, workers)
+            results, folders = _process_all(sources, settings, selection, work.finished, workers)
             if not any(result.is_kept for result in results):
                 work.remove()
                 raise MediaError(_nothing_kept(sources, results))
             origin = {"made_from": made_from, "recipe": recipe}
             target = work.path / "set"
-            summary = assemble(target, out, results, folders, image_size, split, val_share, seed, origin)
+            summary = assemble(target, out, results, folders, settings, split, val_share, seed, origin)
             _move_into_place(target, out, work.path / "old")
         except KeyboardInterrupt:
             _say_what_is_left(work, len(sources))
@@ -95,16 +145,17 @@ def preprocess(
 
 
 def _process_all(
-    sources: list[Source], settings: ClipSettings, clips: FinishedClips, workers: int
+    sources: list[Source], settings: ClipSettings, selection: Selection, clips: FinishedClips, workers: int
 ) -> tuple[list[ClipResult], list[Path]]:
-    """One result and one folder per source, in their order."""
-    results: dict[int, ClipResult] = {}
+    """One selected result and one folder per source, in their order."""
+    results = same_files(sources, selection)
+    copies = len(results)
     for number, source in enumerate(sources):
-        done = clips.load(source, settings)
+        done = clips.load(source, settings) if number not in results else None
         if done is not None:
             results[number] = done
-    if results:
-        print(f"preprocess: {len(results)} of {len(sources)} clips were done before", file=sys.stderr)
+    if len(results) > copies:
+        print(f"preprocess: {len(results) - copies} of {len(sources)} clips were done before", file=sys.stderr)
     left = [number for number in range(len(sources)) if number not in results]
     progress, frames = Progress(len(left)), 0
     work = functools.partial(clips.make, settings=settings)
@@ -115,13 +166,15 @@ def _process_all(
         progress.show(done_count, frames)
     ordered = [results[number] for number in range(len(sources))]
     folders = [clips.folder(source, settings) for source in sources]
-    if sum(len(result.segments) for result in ordered) == 1:  # nothing to hold out: cut the only segment in two
-        number = next(i for i, result in enumerate(ordered) if result.is_kept)
+    selected = select(ordered, selection)
+    if sum(len(result.kept_segments) for result in selected) == 1:  # nothing to hold out: cut the only one in two
+        number = next(i for i, result in enumerate(selected) if result.is_kept)
         halving = replace(settings, min_segments=2)
-        halved = clips.load(sources[number], halving) or clips.make(sources[number], halving)
-        if len(halved.segments) > 1:
-            ordered[number], folders[number] = halved, clips.folder(sources[number], halving)
-    return ordered, folders
+        ordered[number] = clips.load(sources[number], halving) or clips.make(sources[number], halving)
+        halved = select(ordered, selection)
+        if sum(len(result.kept_segments) for result in halved) > 1:
+            selected, folders[number] = halved, clips.folder(sources[number], halving)
+    return selected, folders
 
 
 def _crashed(source: Source) -> ClipResult:

@@ -24,9 +24,11 @@ class Part(NamedTuple):
 def assign_splits(parts: Sequence[Part], split: SplitName, val_share: float, seed: int) -> list[str]:
     """Give each part "train" or "val"; parts come in order of source and time.
 
-    "speaker" holds out whole speakers, drawn by a hash of seed and name: ``val_share`` of them, at least one, never
-    all. "time" holds out the last parts of each speaker until ``val_share`` of the frames are reached, at least one,
-    never all. "auto" is "speaker" where there are two speakers or more.
+    "speaker" holds out whole speakers: each is drawn with the probability ``val_share`` by a hash of seed and name
+    alone, so that a set which grows never moves anybody from one side to the other. Only where that would leave a side
+    empty the speaker with the smallest hash is held out, or the one with the largest trains. "time" holds out the last
+    parts of each speaker until ``val_share`` of the frames are reached, at least one, never all. "auto" is "speaker"
+    where there are two speakers or more.
 
     Raises:
         ConfigError: split=speaker with fewer than two speakers.
@@ -40,8 +42,7 @@ def assign_splits(parts: Sequence[Part], split: SplitName, val_share: float, see
                 f"split=speaker needs two speakers, the source has {', '.join(speakers) or 'none'}. "
                 "Use split=time, or put each speaker's clips into a folder of their own."
             )
-        drawn = sorted(speakers, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).hexdigest())
-        held_out = set(drawn[: min(max(1, round(val_share * len(speakers))), len(speakers) - 1)])
+        held_out = _draw(speakers, val_share, seed)
         return ["val" if part.speaker in held_out else "train" for part in parts]
     chosen: set[str] = set()
     for speaker in speakers:
@@ -55,3 +56,13 @@ def assign_splits(parts: Sequence[Part], split: SplitName, val_share: float, see
     if not chosen and len(parts) > 1:  # one part each: the last speaker is held out after all
         chosen.add(parts[-1].key)
     return ["val" if part.key in chosen else "train" for part in parts]
+
+
+def _draw(speakers: Sequence[str], val_share: float, seed: int) -> set[str]:
+    """The speakers to hold out."""
+    places = {
+        name: int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") / 2**64 for name in speakers
+    }
+    ordered = sorted(speakers, key=lambda name: (places[name], name))
+    count = sum(place < val_share for place in places.values())
+    return set(ordered[: min(max(1, count), len(ordered) - 1)])

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from anchor.errors import ShardError
 
 __all__ = ["CropSpool", "WriteError", "write_members", "writing"]
@@ -37,7 +35,6 @@ class CropSpool:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._places: dict[int, tuple[int, int]] = {}
-        self._contrast: dict[int, float] = {}
         self._size = 0
         with writing(path):
             self._file: BinaryIO = path.open("w+b")
@@ -45,12 +42,11 @@ class CropSpool:
     def __contains__(self, number: int) -> bool:
         return number in self._places
 
-    def add(self, number: int, jpeg: bytes, contrast: float) -> None:
-        """Keep the crop of frame ``number``; ``contrast`` is the spread of its grey values."""
+    def add(self, number: int, jpeg: bytes) -> None:
+        """Keep the crop of frame ``number``."""
         with writing(self._path):
             self._file.write(jpeg)
         self._places[number] = (self._size, len(jpeg))
-        self._contrast[number] = contrast
         self._size += len(jpeg)
 
     def read(self, numbers: range) -> list[bytes]:
@@ -64,10 +60,6 @@ class CropSpool:
             jpegs.append(self._file.read(length))
         self._file.seek(0, 2)
         return jpegs
-
-    def contrast(self, numbers: range) -> float:
-        """The mean contrast of these frames, in grey levels."""
-        return float(np.mean([self._contrast[number] for number in numbers]))
 
     def remove(self) -> None:
         """Delete the file."""

@@ -25,7 +25,7 @@ from anchor.preprocess.watch import beat, rest
 
 __all__ = ["RECIPE_VERSION", "FinishedClips", "WorkFolder", "file_states"]
 
-RECIPE_VERSION = 2  # raise it when the same source and arguments would give other shards
+RECIPE_VERSION = 3  # raise it when the same source and arguments would give other shards
 RESULT = "result.json"
 
 
@@ -43,7 +43,7 @@ class FinishedClips:
             if saved["made_from"] != _made_from(source, settings):
                 return None
             result = ClipResult.from_json(saved["result"])
-            for segment in result.segments:
+            for segment in filter(lambda segment: segment.num_bytes, result.segments):
                 size = sum(path.stat().st_size for path in (folder / segment.key).iterdir())
                 if size != segment.num_bytes:
                     return None

@@ -15,8 +15,11 @@ from anchor.media import FrameReader, probe, write_video
 from anchor.ops.quality import SHARPNESS_PX, sharpness
 from anchor.preprocess import preprocess
 from anchor.preprocess.clip import MIN_CONTRAST as PREPROCESS_MIN_CONTRAST
-from anchor.preprocess.material import Limits, check, judge, measure_clip, page, sampling, verdict
+from anchor.preprocess.material import Limits, check, judge, lips, measure_clip, page, sampling, verdict
 from anchor.preprocess.people import MIN_FACE_PX as PREPROCESS_MIN_FACE_PX
+from anchor.preprocess.sync import Offset
+from anchor.synth.cast import draw_person
+from anchor.synth.clip import make_clip
 
 SOUND = np.zeros(32_000, np.float32)
 
@@ -104,6 +107,82 @@ def test_every_fault_is_one_note_and_no_refusal(good_measures, tmp_path, faces, 
     assert said.is_kept
     assert [note.kind for note in said.notes] == [kind]
     assert verdict.ADVICE[kind] in verdict.advise([(worse, said)])
+
+
+LIPS = Offset("established", 0.0, 1.0, "", 250, 9.0, ((0, 9.0),))
+
+
+@pytest.mark.parametrize(("ms", "kinds"), [(90.0, []), (-90.0, []), (240.0, ["sound late"]), (-190.0, ["sound early"])])
+def test_sound_beside_the_lips_is_noted_and_no_refusal(good_measures, tmp_path, ms, kinds):
+    worse = dataclasses.replace(good_measures, lips=dataclasses.replace(LIPS, offset_ms=ms))
+    said = judge(tmp_path, worse)
+    assert said.is_kept
+    assert [note.kind for note in said.notes] == kinds
+    for note in said.notes:
+        assert f"{abs(ms):.0f} ms" in note.text
+        assert verdict.ADVICE[note.kind] in verdict.advise([(worse, said)])
+
+
+def test_sound_of_other_lips_is_refused_and_an_open_question_is_kept(good_measures, tmp_path):
+    foreign = dataclasses.replace(LIPS, status="no match", offset_ms=None, reason="nothing fits")
+    said = judge(tmp_path / "clip.mp4", dataclasses.replace(good_measures, lips=foreign))
+    assert not said.is_kept
+    assert said.reason.startswith(f"{tmp_path / 'clip.mp4'}: nothing fits. Use")
+    unsure = dataclasses.replace(LIPS, status="not established", offset_ms=None)
+    assert judge(tmp_path, dataclasses.replace(good_measures, lips=unsure)) == verdict.Verdict(True)
+
+
+def write_speaker(path, seconds, late_ms, speaker=3, sound_of=None):
+    clip = make_clip(draw_person(speaker, 1), 0, seconds=seconds, size=160, offset_ms=late_ms)
+    sound = clip if sound_of is None else make_clip(draw_person(sound_of, 1), 0, seconds=seconds, size=96)
+    write_video(path, clip.frames(), audio=sound.samples, preset="ultrafast")
+
+
+def test_the_offset_is_measured_printed_and_kept(tmp_path, no_models, capsys):
+    source = tmp_path / "source"
+    source.mkdir()
+    write_speaker(source / "late.mp4", 7, 280)
+    write_speaker(source / "brief.mp4", 3, 0)
+    check(source, out=tmp_path / "out", workers=1)
+    check(source, out=tmp_path / "out", workers=1)  # the second run reads what the first left
+    printed = capsys.readouterr().out
+    clips = {clip["name"]: clip for clip in json.loads((tmp_path / "out" / "material.json").read_text())["clips"]}
+    assert clips["late.mp4"]["measures"]["lips"]["offset_ms"] == pytest.approx(260, abs=40)
+    assert clips["brief.mp4"]["measures"]["lips"]["status"] == "not established"
+    assert f"{clips['late.mp4']['measures']['lips']['offset_ms']:+.0f} ms" in printed
+    assert "not est." in printed
+    assert "not established" in (tmp_path / "out" / "material.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_long_clip_is_measured_on_pieces_of_it(tmp_path, no_models):
+    write_speaker(tmp_path / "long.mp4", 90, 200)
+    measures, _ = measure_clip(tmp_path / "long.mp4")
+    assert 0.95 < measures.lips.frames / (lips.PIECES * lips.PIECE) <= 1
+    assert measures.lips.offset_ms == pytest.approx(180, abs=40)
+    write_speaker(tmp_path / "foreign.mp4", 30, 0, sound_of=8)
+    measures, _ = measure_clip(tmp_path / "foreign.mp4")
+    assert measures.lips.status == "no match"
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_pieces_lie_apart_and_have_the_sound_of_their_frames(tmp_path, first):
+    info = probe(write_numbered(tmp_path / "clip.mp4", [0, 0.04, 0.08]))
+    timeline = sampling.Timeline(25.0, False, 60.0, tuple(np.arange(0, 60, 2.0)))
+    assert lips.plan_pieces(timeline, info, first, first) == []
+    assert [len(piece.frames) for piece in lips.plan_pieces(timeline, info, first, 700)] == [700 - first]
+    pieces = lips.plan_pieces(timeline, info, first, 1500)
+    frames = [number for piece in pieces for number in piece.frames]
+    assert len(frames) == lips.PIECES * lips.PIECE
+    assert frames == sorted(set(frames))
+    assert (frames[0], frames[-1]) == (first, 1499)
+    assert all(sampling.frame_from(piece.seek_s) <= piece.frames[0] for piece in pieces)
+    ramp = np.arange(1500 * 640, dtype=np.float32)
+    heard = lips.cut_pieces(ramp, pieces)
+    assert [len(one) for one in heard] == [(lips.PIECE + 2 * lips.AROUND) * 640] * 3
+    assert [one[lips.AROUND * 640] for one in heard] == [piece.frames[0] * 640 for piece in pieces]
+    assert heard[0][0] == 0
+    assert heard[-1][-1] == 0
 
 
 def test_limits_can_be_moved(good_measures, tmp_path):
@@ -291,4 +370,4 @@ def test_real_clips_are_told_apart(data_dir, monkeypatch):
     for name in ("p10_480px_25fps", "p02_man_700px_vfr22", "g06_360x288_mpeg1"):
         path = next((data_dir / "data" / "clips").glob(f"{name}.*"))
         kinds[name[:3]] = {note.kind for note in judge(path, measure_clip(path)[0]).notes}
-    assert kinds == {"p10": {"soft"}, "p02": {"variable rate"}, "g06": set()}
+    assert kinds == {"p10": {"soft", "sound late"}, "p02": {"variable rate"}, "g06": set()}

@@ -120,10 +120,11 @@ def test_four_faces_and_a_photograph(tmp_path, data_dir, monkeypatch):
     """x02: the man below right speaks until 10 s and rests after; the one below left is silent to 4 s."""
     monkeypatch.setenv("ANCHOR_MODELS", str(data_dir / "models"))
     clip = data_dir / "data" / "clips" / "x02_four_faces_720p.mp4"
-    preprocess(source=clip, out=tmp_path / "all", detector="yunet", faces="all", image_size=96, workers=1)
+    keys = {"source": clip, "detector": "yunet", "image_size": 96, "workers": 1}
+    preprocess(**keys, out=tmp_path / "all", faces="all", on_no_match="keep")
     shards = ShardSet(tmp_path / "all")
     assert {shards.read_meta(c)["face"] for c in shards.clips} == {0, 1, 2, 3, 4}
-    preprocess(source=clip, out=tmp_path / "out", detector="yunet", faces="speaking", image_size=96, workers=1)
+    preprocess(**keys, out=tmp_path / "out", faces="speaking")
     shards = ShardSet(tmp_path / "out")
     assert len(shards.clips) >= 1
     for c in shards.clips:

@@ -52,15 +52,27 @@ def parts_of(**speakers):
 
 
 def test_speakers_are_held_out_whole_and_always_the_same():
-    parts = parts_of(**{f"s{i}": 3 for i in range(20)})
+    parts = parts_of(**{f"s{i}": 3 for i in range(200)})
     splits = assign_splits(parts, "auto", 0.1, 0)
     assert splits == assign_splits(parts, "auto", 0.1, 0)
     assert splits != assign_splits(parts, "auto", 0.1, 1)
     held_out = {part.speaker for part, split in zip(parts, splits, strict=True) if split == "val"}
-    assert len(held_out) == 2
-    assert splits.count("val") == 6
+    assert 10 <= len(held_out) <= 30  # each with a probability of a tenth: 20 and a standard deviation of 4.2
+    assert splits.count("val") == 3 * len(held_out)
     shuffled = parts[::-1]
     assert assign_splits(shuffled, "auto", 0.1, 0) == splits[::-1]
+
+
+def test_a_set_that_grows_moves_nobody_to_the_other_side():
+    def sides(names):
+        parts = parts_of(**dict.fromkeys(names, 2))
+        return {part.speaker: side for part, side in zip(parts, assign_splits(parts, "speaker", 0.1, 0), strict=True)}
+
+    names = [f"s{i}" for i in range(200)]
+    everybody = sides(names)
+    for count in (60, 100, 199):
+        some = sides(names[:count])
+        assert some == {name: everybody[name] for name in some}
 
 
 @pytest.mark.parametrize("val_share", [0.001, 0.5, 0.999])

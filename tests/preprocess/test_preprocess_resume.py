@@ -11,7 +11,8 @@ import pytest
 
 from anchor.errors import ShardError
 from anchor.preprocess import preprocess
-from anchor.preprocess.results import ClipResult, SegmentResult
+from anchor.preprocess.cleaning import SegmentMeasures
+from anchor.preprocess.results import ClipResult, SegmentResult, Thumbnail
 from anchor.preprocess.settings import check_settings
 from anchor.preprocess.sources import find_sources
 from anchor.preprocess.work import FinishedClips, WorkFolder
@@ -48,7 +49,7 @@ def fail_after(number, monkeypatch, error):
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path, clips, no_models, monkeypatch, capsys):
-    arguments = {"source": clips, "out": tmp_path / "out", "image_size": 64, "workers": 1}
+    arguments = {"source": clips, "out": tmp_path / "out", "image_size": 64, "workers": 1, "duplicates": "keep"}
     with monkeypatch.context() as patch:
         fail_after(2, patch, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
@@ -66,13 +67,13 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path, clips,
 
 
 def test_other_settings_and_changed_files_are_done_anew(tmp_path, clips, flashing, no_models):
-    settings = check_settings(64, "haar", 5, 10.0, 0.6, "largest")
+    settings = check_settings(64, "haar", 5, 10.0, 0.6)
     finished = FinishedClips(tmp_path / "clips")
     source = find_sources(clips)[0]
     made = finished.make(source, settings)
     assert made.is_kept
     assert finished.load(source, settings) == made
-    assert finished.load(source, check_settings(48, "haar", 5, 10.0, 0.6, "largest")) is None
+    assert finished.load(source, check_settings(48, "haar", 5, 10.0, 0.6)) is None
     member = next((finished.folder(source, settings) / made.segments[0].key).glob("frames.jpgs"))
     whole = member.read_bytes()
     member.write_bytes(whole[:-1])
@@ -84,8 +85,11 @@ def test_other_settings_and_changed_files_are_done_anew(tmp_path, clips, flashin
 
 
 def test_a_result_survives_json():
-    result = ClipResult("a.mp4", "a", True, notes=["n"], facts={"x": 1.5}, thumbnails=[("0.4 s", "data:")])
-    result.segments.append(SegmentResult("a_f0_000000", "a_f0", 0, 15, 99, 0))
+    thumbnails = [Thumbnail("a_f0_000000", "0.4 s", "data:")]
+    result = ClipResult("a.mp4", "a", True, notes=["n"], facts={"x": 1.5}, thumbnails=thumbnails)
+    measures = SegmentMeasures(80.0, 0.5, 120.0, 40.0, None, None, None, -20.0, 0.9, 0.1, 0.08, None, 0.1)
+    result.segments.append(SegmentResult("a_f0_000000", "a_f0", 0, 15, 99, 0, "soft", "why", measures))
+    result.segments.append(SegmentResult("a_f0_000015", "a_f0", 15, 15))
     assert ClipResult.from_json(result.to_json()) == result
 
 
@@ -97,7 +101,7 @@ def test_a_second_process_is_refused(tmp_path, clips, no_models):
 
 
 def test_a_full_disk_is_said_and_the_work_kept(tmp_path, clips, no_models, capsys):
-    arguments = {"source": clips, "out": tmp_path / "out", "image_size": 64, "workers": 1}
+    arguments = {"source": clips, "out": tmp_path / "out", "image_size": 64, "workers": 1, "duplicates": "keep"}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (130_000, hard))  # every segment fits, the shard of all does not
     try:
@@ -137,6 +141,7 @@ def test_an_ended_run_leaves_no_process_and_goes_on(tmp_path, flashing, no_model
     for i in range(10):
         flashing(source / f"clip{i}.mp4", seconds=6)
     command = [sys.executable, "-m", "anchor", "preprocess", f"source={source}", f"out={tmp_path / 'out'}", "workers=2"]
+    command += ["duplicates=keep"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True

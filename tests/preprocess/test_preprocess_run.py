@@ -58,7 +58,7 @@ def test_bad_files_do_not_stop_the_run(tmp_path, flashing, no_models, capsys):
     write_video(
         source / "bob" / "empty_room.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 30, audio=np.zeros(19200, np.float32)
     )
-    summary = preprocess(source=source, out=tmp_path / "out", image_size=64, workers=2)
+    summary = preprocess(source=source, out=tmp_path / "out", image_size=64, workers=2, duplicates="keep")
     assert (summary.kept, summary.refused) in ((2, 5), (3, 4))  # of the cut one a start may be left
     printed = capsys.readouterr()
     assert str(summary) in printed.out
@@ -117,12 +117,13 @@ def test_a_folder_without_videos_names_what_it_has(tmp_path, no_models):
         preprocess(source=tmp_path, out=tmp_path / "out")
 
 
-def test_a_face_lost_in_the_dark_is_left_out(tmp_path, flashing, no_models, monkeypatch):
+def test_a_face_lost_in_the_dark_is_left_out(tmp_path, flashing, no_models):
     clip = flashing(tmp_path / "clip.mp4", seconds=1.6)
     assert preprocess(source=clip, out=tmp_path / "a", image_size=64, workers=1).frames == 40
-    monkeypatch.setattr("anchor.preprocess.clip.MIN_CONTRAST", 200.0)
-    with pytest.raises(MediaError, match="too dark or too flat"):
-        preprocess(source=clip, out=tmp_path / "b", image_size=64, workers=1)
+    with pytest.raises(
+        MediaError, match=r"1 flat \(contrast \d+, the limit is 100\). The face is too dark or too flat"
+    ):
+        preprocess(source=clip, out=tmp_path / "b", image_size=64, workers=1, min_contrast=100)
 
 
 def test_a_finished_set_is_left_alone_and_a_changed_one_is_made_again(tmp_path, flashing, no_models, capsys):
@@ -178,7 +179,9 @@ def test_nothing_kept_is_an_error_and_leaves_nothing(tmp_path, no_models):
     [
         ({"image_size": 8}, ConfigError), ({"val_share": 0}, ConfigError), ({"detect_every": 0}, ConfigError),
         ({"segment_s": 0.7}, ConfigError), ({"min_s": 0.1}, ConfigError), ({"workers": -1}, ConfigError),
-        ({"detector": "insightface"}, FaceError),
+        ({"detector": "insightface"}, FaceError), ({"align": "affine"}, ConfigError),
+        ({"offset": "guess"}, ConfigError), ({"max_silence": 2}, ConfigError),
+        ({"silent_quota": 1}, ConfigError), ({"min_speech_db": 3}, ConfigError),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_refused_first(tmp_path, no_models, argument, error):
@@ -314,7 +317,8 @@ def test_counts_agree_where_the_rate_varies(tmp_path, flashing, no_models):
 def test_every_shared_clip_is_accounted_for(tmp_path, data_dir, monkeypatch, detector):
     monkeypatch.setenv("ANCHOR_MODELS", str(data_dir / "models"))
     clips = data_dir / "data" / "clips"
-    summary = preprocess(source=clips, out=tmp_path / "out", detector=detector, image_size=96, workers=2)
+    keys = {"detector": detector, "image_size": 96, "workers": 2, "offset": "measure", "on_no_match": "keep"}
+    summary = preprocess(source=clips, out=tmp_path / "out", **keys)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert len(report["clips"]) == summary.kept + summary.refused == len(list(clips.iterdir()))
     assert [clip["source"] for clip in report["clips"] if not clip["is_kept"]] == []

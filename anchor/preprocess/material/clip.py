@@ -1,4 +1,4 @@
-"""Measure one video: its packets, some of its pictures, all of its sound.
+"""Measure one video: its packets, some of its pictures, all of its sound, 30 s of its lips.
 
 Shape suffixes: T frames at 25 fps.
 """
@@ -14,12 +14,13 @@ import numpy as np
 from anchor.faces import DetectorName, FaceDetector, FaceTracker, TrackSettings, make_detector
 from anchor.media import probe
 from anchor.preprocess.material.hearing import measure_sound
+from anchor.preprocess.material.lips import cut_pieces, measure_lips, plan_pieces
 from anchor.preprocess.material.looks import FaceLog
 from anchor.preprocess.material.measures import Faces, Measures, Pictures
 from anchor.preprocess.material.sampling import SAMPLE_STRIDE, frame_from, plan_moments, read_moments, read_timeline
 from anchor.preprocess.material.verdict import MIN_FRAMES
 from anchor.preprocess.watch import beat
-from anchor.timing import FPS, WINDOW_FRAMES
+from anchor.timing import FPS, WINDOW_FRAMES, num_frames
 
 __all__ = ["measure_clip"]
 
@@ -28,7 +29,7 @@ SHOWN = (0.12, 0.5, 0.88)  # places among the frames with a face, whose crops th
 
 
 def measure_clip(path: Path, detector: DetectorName = "auto", threads: int = 1) -> tuple[Measures, Pictures]:
-    """Measure one video; at most 300 of its pictures are looked at, however long it is.
+    """Measure one video; at most 300 of its pictures are looked at for the face, 30 s for the lips.
 
     Raises:
         MediaError: the file is missing, empty, damaged, or holds no video.
@@ -36,12 +37,15 @@ def measure_clip(path: Path, detector: DetectorName = "auto", threads: int = 1) 
     """
     path = Path(path)
     info = probe(path)
-    sound, frames_heard, reason = measure_sound(path)
+    sound, samples, reason = measure_sound(path)
     timeline = read_timeline(path, info)
     first = max(0, frame_from(info.offset_s))
     total = max(first, frame_from(info.offset_s + timeline.seconds))
-    total = max(first, min(total, frames_heard)) if sound is not None else total
+    total = max(first, min(total, num_frames(len(samples)))) if sound is not None else total
     moments = plan_moments(timeline, info, first, total)
+    pieces = plan_pieces(timeline, info, first, total) if sound is not None else []
+    heard = cut_pieces(samples, pieces)
+    del samples
     log = FaceLog(_detector(detector))
     tracker = FaceTracker(log, TrackSettings(stride=SAMPLE_STRIDE))
     for log.frame, picture in read_moments(path, info, moments, threads):
@@ -55,11 +59,17 @@ def measure_clip(path: Path, detector: DetectorName = "auto", threads: int = 1) 
     runs = _runs(ids_T)
     num_seen = int(is_seen_T.sum())
     usable_share = sum(run for run in runs if run >= MIN_FRAMES) / max(1, num_seen) * (sound is not None)
+    is_whole = bool(moments) and num_seen == moments[-1].frames[-1] + 1 - moments[0].frames[0]
+    lips = None
+    if pieces and any(run >= MIN_FRAMES for run in runs):
+        known = track if is_whole else None
+        lips = measure_lips(path, info, pieces, heard, _detector(detector), known, threads)
     faces, pictures = _measure_faces(log, ids_T, track.boxes, num_seen)
     measures = Measures(
         width=info.width, height=info.height, fps=round(timeline.fps, 3), is_variable_rate=timeline.is_variable,
         codec=info.codec, frames=total, usable_s=round(usable_share * total / FPS, 2), longest_run=max(runs, default=0),
         frames_seen=num_seen, detector=log.name, faces=faces, sound=sound, sound_reason=reason,
+        lips=lips,
     )  # fmt: skip
     return measures, pictures
 

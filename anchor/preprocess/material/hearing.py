@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import av.error
+import numpy as np
 
 from anchor.errors import MediaError
 from anchor.media import read_audio
@@ -13,18 +14,18 @@ from anchor.media.reader import open_media
 from anchor.ops import quality
 from anchor.preprocess.material.measures import Sound
 from anchor.preprocess.watch import beat
-from anchor.timing import SAMPLE_RATE, num_frames
+from anchor.timing import SAMPLE_RATE
 
 __all__ = ["measure_sound"]
 
 
-def measure_sound(path: Path) -> tuple[Sound | None, int, str]:
-    """The sound of ``path``, how many frames at 25 fps it lasts, and why there is none."""
+def measure_sound(path: Path) -> tuple[Sound | None, np.ndarray, str]:
+    """The sound of ``path``, its samples at 16 kHz, and why there are none."""
     try:
         samples = read_audio(path)
         rate, channels, clipped = _measure_recording(path)
     except MediaError as error:
-        return None, 0, str(error)
+        return None, np.zeros(0, np.float32), str(error)
     level_db, activity = quality.speech_level(samples)
     sound = Sound(
         sample_rate=rate,
@@ -36,7 +37,7 @@ def measure_sound(path: Path) -> tuple[Sound | None, int, str]:
         silence_share=round(quality.silence_share(samples), 3),
         clipped_share=round(clipped, 6),
     )
-    return sound, num_frames(len(samples)), ""
+    return sound, samples, ""
 
 
 def _measure_recording(path: Path) -> tuple[int, int, float]:

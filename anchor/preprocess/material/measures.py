@@ -1,4 +1,4 @@
-"""What raw material is like, in numbers: the picture, the face and the sound of one video."""
+"""What raw material is like, in numbers: the picture, the face, the sound and the lips of one video."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from anchor.preprocess.sync import Offset
 from anchor.timing import FPS
 
 __all__ = ["Faces", "Measures", "Pictures", "Sound", "measures_from"]
@@ -58,6 +59,7 @@ class Measures:
     faces: Faces | None  # None: no face was followed
     sound: Sound | None
     sound_reason: str = ""  # why there is no sound
+    lips: Offset | None = None  # how late the sound is against them; None where there is no face or no sound
 
     @property
     def seconds(self) -> float:
@@ -75,5 +77,7 @@ class Pictures:
 
 def measures_from(record: Mapping[str, Any]) -> Measures:
     """The measures that ``dataclasses.asdict`` made ``record`` of."""
-    faces, sound = record["faces"], record["sound"]
-    return Measures(**{**record, "faces": faces and Faces(**faces), "sound": sound and Sound(**sound)})
+    faces, sound, lips = record["faces"], record["sound"], record["lips"]
+    if lips:
+        lips = Offset(**{**lips, "curve": tuple(tuple(pair) for pair in lips["curve"])})
+    return Measures(**{**record, "faces": faces and Faces(**faces), "sound": sound and Sound(**sound), "lips": lips})

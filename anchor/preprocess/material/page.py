@@ -23,10 +23,10 @@ main{max-width:1240px;margin:0 auto;padding:24px 20px 60px}
 h1{font-size:24px;margin:0 0 2px;overflow-wrap:anywhere}.sum{font-size:17px;margin:6px 0 2px}
 .soft,small{color:var(--soft)}p{margin:4px 0 14px}
 table{border-collapse:collapse;width:100%;background:var(--card);border:1px solid var(--edge);border-radius:10px}
-th,td{text-align:left;padding:8px 10px;border-top:1px solid var(--edge);vertical-align:top}
+th,td{text-align:left;padding:8px 7px;border-top:1px solid var(--edge);vertical-align:top}
 th{font-weight:500;font-size:12.5px;color:var(--soft);border-top:0;cursor:pointer;white-space:nowrap}
 th:hover{color:var(--mark)}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-td small{display:block}td b{overflow-wrap:anywhere}td.wide{min-width:350px}.warn{color:var(--warn);font-weight:600}
+td small{display:block}td b{overflow-wrap:anywhere}td.wide{min-width:290px}.warn{color:var(--warn);font-weight:600}
 .no{color:var(--bad)}.notes{margin:3px 0 0;padding:0;list-style:none;font-size:13px}
 .notes i{font-style:normal;font-weight:600;color:var(--warn)}
 .shots{display:flex;gap:4px;margin:5px 0 2px}.shots img{height:70px;border-radius:4px;display:block}
@@ -44,7 +44,7 @@ document.querySelectorAll('th').forEach((th,i)=>th.onclick=()=>{const b=document
 d=th.dataset.d=th.dataset.d=='1'?'-1':'1';const v=r=>r.cells[i].dataset.v??r.cells[i].textContent;
 [...b.rows].sort((p,q)=>{const x=v(p),y=v(q),n=x-y;return d*(isNaN(n)?x.localeCompare(y):n)}).forEach(r=>b.append(r))})
 """
-HEADS = ("clip", "picture", "usable", "face", "sharpness", "luma", "speech", "noise", "silent", "sound")
+HEADS = ("clip", "picture", "usable", "face", "sharpness", "luma", "speech", "noise", "silent", "sound", "lips")
 MEANINGS = {
     "usable": "time with one face for at least 0.6 s, which anchor preprocess would cut into segments",
     "face": "height from forehead to chin, and the share of the frames in which it was found",
@@ -54,12 +54,14 @@ MEANINGS = {
     "speech": "level while someone speaks (ITU-T P.56), in dB relative to full scale",
     "noise": "level that a tenth of the time stays below: the room between the words",
     "silent": "share of 40 ms frames below -45 dB",
+    "lips": "how late the sound is against the lips (below 0: early), in 40 ms steps from -600 to +600 ms; "
+    "not established where too little of it can be told",
 }
 
 
 def render_page(pairs: Sequence[tuple[Checked, Verdict]], summary: str, source: str) -> str:
     """The page for ``pairs``, in their order."""
-    heads = "".join(f"<th{'' if i in (0, 1, 9) else ' class=n'}>{head}</th>" for i, head in enumerate(HEADS))
+    heads = "".join(f"<th{'' if i in (0, 1, 9, 10) else ' class=n'}>{head}</th>" for i, head in enumerate(HEADS))
     rows = "\n".join(_row(*pair, has_pictures=i < MAX_PICTURED) for i, pair in enumerate(pairs))
     terms = "".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in MEANINGS.items())
     more = f" Pictures are shown of the first {MAX_PICTURED}." if len(pairs) > MAX_PICTURED else ""
@@ -80,6 +82,9 @@ def _row(checked: Checked, verdict: Verdict, has_pictures: bool) -> str:
     outcome = "" if verdict.is_kept else f"<div><span class='no'>refused</span> {html.escape(verdict.reason)}</div>"
     notes = "".join(f"<li><i>{note.kind}</i> {html.escape(note.text)}</li>" for note in verdict.notes)
     outcome += f"<ul class='notes'>{notes}</ul>" if notes else ""
+    lips = checked.measures.lips if checked.measures else None
+    if lips and lips.status == "not established":
+        outcome += f"<small>lips: {html.escape(lips.reason)}</small>"
     name = html.escape(checked.name)
     shots = f"<div class='shots'>{images}</div>" if images else ""
     parts = [f"<td class='wide' data-v='{name}'><b>{name}</b>{shots}{outcome}</td>"]
@@ -115,7 +120,7 @@ def _cells(measures: Measures, kinds: set[str]) -> list[str]:
             _cell("sound", f"{sound.sample_rate / 1000:g}&nbsp;kHz", sound.sample_rate, kind, set(), ""),
         ]
     else:
-        cells += [_cell(label, "-", -999, "", set()) for label in ("speech", "noise", "silent", "sound")]
+        cells += [_cell(label, "-", -999, "", set()) for label in ("speech", "noise", "silent", "sound", "lips")]
     return cells
 
 

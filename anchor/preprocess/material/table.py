@@ -15,12 +15,13 @@ from anchor.preprocess.material.verdict import Verdict
 __all__ = ["Progress", "render_table"]
 
 WIDTH = 120  # columns
-MAX_NAME = 26
-HEADS = ("size", "fps", "s", "face px", "found", "sharp", "luma", "speech", "silent")
-WIDTHS = (9, 6, 6, 7, 5, 5, 4, 6, 6)
+MAX_NAME = 24
+HEADS = ("size", "fps", "s", "face px", "found", "sharp", "luma", "speech", "silent", "a/v")
+WIDTHS = (9, 6, 6, 7, 5, 5, 4, 6, 6, 8)
 KEY = (
     "~: the frame rate varies. face px: height of the face. found: frames with it. sharp: of the face, 0 blurred to 1. "
-    "luma: of the face, of 255. speech: dB while speaking. silent: share of the time."
+    "luma: of the face, of 255. speech: dB while speaking. silent: share of the time. "
+    "a/v: by how much the sound is late against the lips; not est.: not established."
 )
 
 
@@ -46,7 +47,7 @@ def render_table(pairs: Sequence[tuple[Checked, Verdict]]) -> str:
 
 
 def _cells(measures: Measures) -> list[str]:
-    faces, sound = measures.faces, measures.sound
+    faces, sound, lips = measures.faces, measures.sound, measures.lips
     return [
         f"{measures.width}x{measures.height}",
         f"{'~' if measures.is_variable_rate else ''}{measures.fps:.4g}",
@@ -54,6 +55,7 @@ def _cells(measures: Measures) -> list[str]:
         *((f"{faces.height_px}", f"{faces.found_share:.0%}") if faces else ("-", "-")),
         *((f"{faces.sharpness:.2f}", f"{faces.luma:.0f}") if faces else ("-", "-")),
         *((f"{sound.level_db:.0f}", f"{sound.silence_share:.0%}") if sound else ("-", "-")),
+        "-" if lips is None else "not est." if lips.status == "not established" else str(lips),
     ]
 
 

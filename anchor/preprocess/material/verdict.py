@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anchor.preprocess.material.measures import Measures
+from anchor.preprocess.sync import Offset
 
 __all__ = ["ADVICE", "MIN_FRAMES", "Limits", "Note", "Verdict", "advise", "judge"]
 
@@ -30,6 +31,9 @@ class Limits:
     silence_share: float = 0.5
     noise_distance_db: float = 12.0  # from the noise up to the speech; 14 to 35 but in the two clips with an audience
     fps: float = 20.0
+    offset_ms: float = (
+        100.0  # EBU R37 allows the sound of a programme to be 60 ms late and 40 ms early; +-20 is our error
+    )
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ ADVICE = {
     "noisy": "record in a quiet room, close to the microphone",
     "silent": "cut out long pauses: only speech teaches lips",
     "variable rate": "record at a constant frame rate",
+    "sound late": "anchor preprocess moves the sound by what is measured; see whether the export delays it",
+    "sound early": "anchor preprocess moves the sound by what is measured; see whether the export delays the picture",
     "low rate": "record at 25 frames per second or more",
 }
 
@@ -108,6 +114,8 @@ def _refusal(path: Path, measures: Measures) -> str:
         )
     if measures.faces is not None and measures.faces.contrast < MIN_CONTRAST:
         return f"{path}: the face is too dark or too flat to show its lips. Use a brighter picture."
+    if measures.lips is not None and measures.lips.status == "no match":
+        return f"{path}: {measures.lips.reason}. Use the recording's own sound, or leave the clip out."
     return ""
 
 
@@ -117,6 +125,8 @@ def _notes(measures: Measures, limits: Limits) -> list[Note]:
         notes += _face_notes(measures, limits)
     if measures.sound is not None:
         notes += _sound_notes(measures, limits)
+    if measures.lips is not None:
+        notes += _lip_notes(measures.lips, limits)
     if measures.is_variable_rate:
         notes.append(Note("variable rate", f"the frame rate varies, {measures.fps:.1f} fps in the mean"))
     if measures.fps < limits.fps:
@@ -159,3 +169,11 @@ def _sound_notes(measures: Measures, limits: Limits) -> list[Note]:
     if sound.activity > 0 and distance < limits.noise_distance_db:
         notes.append(Note("noisy", f"speech is only {distance:.0f} dB above the noise, or never pauses"))
     return notes
+
+
+def _lip_notes(lips: Offset, limits: Limits) -> list[Note]:
+    if lips.offset_ms is None or abs(lips.offset_ms) < limits.offset_ms:
+        return []
+    if lips.offset_ms > 0:
+        return [Note("sound late", f"the sound is {lips.offset_ms:.0f} ms late against the lips")]
+    return [Note("sound early", f"the sound is {-lips.offset_ms:.0f} ms early against the lips")]

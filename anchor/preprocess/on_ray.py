@@ -1,0 +1,148 @@
+"""`executor=ray`: one Ray task per clip, on as many machines as the cluster has."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from anchor.errors import ConfigError
+from anchor.preprocess.cluster import check_nodes, open_cluster
+from anchor.preprocess.pool import num_workers, prepare_process
+
+__all__ = ["run_all_on_ray"]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+CARD_SHARE = 0.125  # of a card for each clip under way: finding faces needs little of one
+ROOM_EVERY_S = 5.0  # s after which the size of the cluster is asked for again
+LEAVE_S = 10.0  # s for workers that were told to end
+NODE_DEATHS = 5  # a clip is not to blame when its machine goes, but five would be strange
+
+_is_prepared = False
+
+
+def run_all_on_ray(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    workers: int,
+    on_crash: Callable[[Task], Result],
+    folder: Path,
+    check: Callable[[], None],
+    device: str = "cpu",
+) -> Generator[tuple[int, Result], None, None]:
+    """``(i, function(tasks[i]))`` as they finish; ``on_crash`` makes the result of a task that killed two workers.
+
+    ``workers`` is the most tasks under way, 0 for what the cluster has room for. ``folder`` must be one that all nodes
+    share, and ``check`` must pass on each: both are tried first. ``device`` says which kind of card a task needs a
+    share of. Everything that is sent must be found by absolute paths.
+
+    Raises:
+        ConfigError, ShardError: the cluster cannot be used as it is.
+    """
+    if not tasks:
+        return
+    with open_cluster(num_workers(workers, len(tasks))) as ray:
+        options = _needs(ray, device)
+        environment = {name: value for name, value in os.environ.items() if name.startswith("ANCHOR_")}
+        environment["OMP_NUM_THREADS"] = "1"
+        count = check_nodes(ray, folder, check, environment)
+        cores = ray.cluster_resources().get("CPU", 0)
+        print(f"preprocess: ray with {count} node{'s' * (count != 1)}, {cores:.0f} cores", file=sys.stderr)
+        remote = ray.remote(num_cpus=1, max_retries=0, **options)(_work)
+        yield from _run(ray, remote, ray.put((function, environment)), tasks, workers, on_crash)
+
+
+def _run(
+    ray: Any, remote: Any, shared: Any, tasks: Sequence[Task], workers: int, on_crash: Callable[[Task], Result]
+) -> Generator[tuple[int, Result], None, None]:
+    coming, again = iter(range(len(tasks))), deque[int]()
+    waiting: dict[Any, int] = {}
+    worker_deaths: Counter[int] = Counter()
+    node_deaths: Counter[int] = Counter()
+    room = _Room(ray, workers)
+    try:
+        while True:
+            while len(waiting) < room.size():  # few are handed out: 400 000 would be more than a scheduler likes
+                i = next(coming, None)
+                i = again.popleft() if i is None and again else i
+                if i is None:
+                    break
+                waiting[remote.remote(shared, tasks[i])] = i
+            if not waiting:
+                return
+            done, _ = ray.wait(list(waiting), timeout=1.0)
+            for reference in done:
+                i = waiting.pop(reference)
+                try:
+                    result = ray.get(reference)
+                except ray.exceptions.RayTaskError as error:  # raised by the function
+                    raise error.cause from error
+                except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+                    worker_deaths[i] += 1
+                except (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError):
+                    node_deaths[i] += 1
+                else:
+                    yield i, result
+                    continue
+                if worker_deaths[i] > 1 or node_deaths[i] >= NODE_DEATHS:
+                    yield i, on_crash(tasks[i])
+                else:
+                    again.append(i)
+    finally:
+        for reference in waiting:
+            ray.cancel(reference, force=True)
+        if waiting:
+            ray.wait(list(waiting), num_returns=len(waiting), timeout=LEAVE_S)
+
+
+class _Room:
+    """How many tasks may be under way."""
+
+    def __init__(self, ray: Any, workers: int) -> None:
+        self._ray, self._workers = ray, workers
+        self._size, self._asked = 0, 0.0
+
+    def size(self) -> int:
+        """``workers``, else twice the cores that the cluster has by now: no core waits, and a cluster may grow."""
+        if self._workers:
+            return self._workers
+        if not self._size or time.monotonic() - self._asked > ROOM_EVERY_S:
+            self._size = max(2, 2 * int(self._ray.cluster_resources().get("CPU", 0)))
+            self._asked = time.monotonic()
+        return self._size
+
+
+def _needs(ray: Any, device: str) -> dict[str, Any]:
+    """What a task needs besides a core."""
+    has = ray.cluster_resources()
+    kind = device.partition(":")[0]
+    if kind == "auto":
+        kind = "cuda" if has.get("GPU") else "mlu" if has.get("MLU") else "cpu"
+    if kind == "cuda":
+        if not has.get("GPU"):
+            raise ConfigError(f"faces.device={device}: the Ray cluster has no GPU. Use faces.device=cpu.")
+        return {"num_gpus": CARD_SHARE}
+    if kind == "mlu":
+        if not has.get("MLU"):
+            raise ConfigError(
+                f"faces.device={device}: the Ray cluster has no resource called MLU. Start its nodes with "
+                "`ray start --resources='{\"MLU\": 8}'` (the number of cards), or use faces.device=cpu."
+            )
+        return {"resources": {"MLU": CARD_SHARE}}
+    return {}
+
+
+def _work(shared: tuple[Callable[[Any], Any], dict[str, str]], task: Any) -> Any:
+    """On a node."""
+    global _is_prepared
+    function, environment = shared
+    if not _is_prepared:
+        prepare_process(environment, os.getpid())
+        _is_prepared = True
+    return function(task)

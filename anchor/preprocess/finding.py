@@ -6,8 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from anchor.faces import Face, FaceDetector, FaceTrack, TrackSettings, is_frontal, track_faces
-from anchor.faces.face import BatchFaceDetector, SmallPicture
+from anchor.faces import Face, FaceDetector, FaceLooker, FaceTrack, TrackSettings, track_faces
 from anchor.faces.track import separate_faces
 from anchor.preprocess.cleaning.shots import LOOK_AHEAD, ShotFinder
 
@@ -22,14 +21,16 @@ class FaceFinder:
     """
 
     def __init__(self, detector: FaceDetector, settings: TrackSettings, find_shots: bool = True) -> None:
-        self.found: dict[int, list[Face]] = {}  # frontal faces of the frames looked at
         self.cuts: list[int] = []  # the first frame of every new shot
-        self._detector, self._settings = detector, settings
+        self._looker, self._settings = FaceLooker(detector), settings
         self._shots = ShotFinder() if find_shots else None
         self._recent: deque[tuple[int, np.ndarray]] = deque(maxlen=LOOK_AHEAD + 2)
         self._origin: int | None = None
-        self._batched = detector if isinstance(detector, BatchFaceDetector) else None
-        self._waiting: list[tuple[int, SmallPicture]] = []
+
+    @property
+    def found(self) -> dict[int, list[Face]]:
+        """Frontal faces of the frames looked at."""
+        return self._looker.found()
 
     def add(self, index: int, frame: np.ndarray) -> None:
         """Look at frame ``index``, uint8 RGB (H, W, 3)."""
@@ -39,7 +40,7 @@ class FaceFinder:
         if cut is not None:
             self._note(cut)
         if (index - self._origin) % self._settings.stride == 0:
-            self._detect(index, frame)
+            self._looker.look(index, frame)
 
     def result(self, num_frames: int) -> FaceTrack:
         """The face followed, for frames 0 to ``num_frames``."""
@@ -55,34 +56,11 @@ class FaceFinder:
         for cut in self._shots.finish() if self._shots is not None else ():
             self._note(cut)
         if self._recent:
-            self._detect(*self._recent[-1])
+            self._looker.look(*self._recent[-1])
         self._recent.clear()
-        self._detect_waiting()
 
     def _note(self, cut: int) -> None:
         self.cuts.append(cut)
         for index, frame in self._recent:
             if index in (cut - 1, cut):
-                self._detect(index, frame)
-
-    def _detect(self, index: int, frame: np.ndarray) -> None:
-        if index in self.found:
-            return
-        self.found[index] = []
-        if self._batched is None:
-            self._keep(index, self._detector.detect(frame))
-            return
-        self._waiting.append((index, self._batched.shrink(frame)))
-        if len(self._waiting) >= self._batched.batch_size:
-            self._detect_waiting()
-
-    def _detect_waiting(self) -> None:
-        """A detector on a card sees many pictures at once; what it needs of them waits until a batch is full."""
-        waiting, self._waiting = self._waiting, []
-        if self._batched is not None and waiting:
-            found = self._batched.detect_small([small for _, small in waiting])
-            for (index, _), faces in zip(waiting, found, strict=True):
-                self._keep(index, faces)
-
-    def _keep(self, index: int, faces: list[Face]) -> None:
-        self.found[index] = [face for face in faces if is_frontal(face)]
+                self._looker.look(index, frame)

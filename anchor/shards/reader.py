@@ -3,231 +3,288 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import zlib
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from anchor.batch import ClipEntry
-from anchor.errors import ShardError
-from anchor.ops.jpeg import decode_rgb
-from anchor.ops.mel import mel_config_hash
+from anchor.errors import DamagedError, ShardError
+from anchor.shards.claims import max_samples
+from anchor.shards.files import ShardFiles
+from anchor.shards.folder import open_folder, read_fetched
+from anchor.shards.index import ShardIndex
+from anchor.shards.jpegs import FrameTable, decode_into, read_table, runs
+from anchor.shards.manifest import RESTORE, read_manifest
 from anchor.shards.members import (
     AUDIO,
-    FORMAT_VERSION,
     FRAMES,
     FRAMES_CRC,
     FRAMES_INDEX,
-    MANIFEST,
     MEL,
-    MEMBERS,
     META,
+    VIDEO,
     decode_flac,
+    decode_meta,
     decode_npy,
     index_name,
 )
-from anchor.shards.writer import file_sha256
+from anchor.shards.opening import find_problems, join_problems
+from anchor.shards.recent import Recent
+from anchor.shards.version1 import index_name_1, index_version1
+from anchor.shards.video import decode_video
+from anchor.timing import NUM_MELS
+
+if TYPE_CHECKING:
+    from anchor.shards.cache import CacheSettings
 
 __all__ = ["ShardSet"]
 
-CACHED_CLIPS = 4096  # frame indexes kept per process, 2 kB each
-REBUILD = "Run `anchor preprocess` again."
+TABLES_MB, VIDEOS_MB = 8, 64  # checked frame tables (2 kB a clip) and videos kept per process
+MAX_SMALL_MEMBER = 2**29  # bytes; the mel of nine hours has less
 
 
-class _Place(NamedTuple):
-    """Where a clip lies; ``members`` maps a name to offset, size (bytes) and CRC-32."""
-
-    shard: str
-    members: dict[str, tuple[int, int, int]]
+class IndexFileError(ShardError):
+    """An index that is missing or is not what was written."""
 
 
 class ShardSet:
-    """A ``ClipSource`` over a folder written by ``ShardSetWriter``.
+    """A ``ClipSource`` over a folder or an address that ``ShardSetWriter`` filled.
 
-    The constructor finds what is missing or of the wrong size; every later read checks its bytes. Threads may share
-    one object, a forked process may go on with it, and it can be pickled: files are opened when first read.
+    The constructor finds files that are missing, too many, exchanged, of the wrong size or changed; every later read
+    checks its bytes. Threads may share one object, a forked process may go on with it, and it can be pickled.
+
+    Args:
+        path: a folder, or an address such as ``s3://bucket/set``.
+        cache: where shards of an address are kept; None is the default place.
+        any_mel: take a set whose speech was analysed with other parameters; only tools do.
+        any_version: take an older format; only `anchor shards merge` does.
+        check: False leaves out the look at every file, for tools that report damage themselves.
+
+    Raises:
+        ShardError: the set cannot be used, or not as it is: each wrong file is named, up to three.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self.manifest = self._read_manifest()
+    def __init__(
+        self,
+        path: Path | str,
+        cache: CacheSettings | None = None,
+        *,
+        any_mel: bool = False,
+        any_version: bool = False,
+        check: bool = True,
+    ) -> None:
+        self.folder = open_folder(path, cache)
+        self.url = self.folder.url.rstrip("/")
+        self.manifest, self.clips = read_manifest(self.folder, any_mel, any_version)
+        self.codec: str = self.manifest["codec"]
         self.image_size: int = self.manifest["image_size"]
-        self.clips: Sequence[ClipEntry] = self._read_indexes()
-        self._files: dict[str, int] = {}
-        self._frame_tables: OrderedDict[str, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        shards = self.manifest["shards"]
+        self._first_clips = np.cumsum([0, *(shard["clips"] for shard in shards)])
+        if check and self.manifest["format_version"] > 1:
+            problems = find_problems(self.folder, shards)
+            if problems:
+                raise ShardError(join_problems(self.url, problems))
+        self.files = ShardFiles(self.folder, shards)
+        self._indexes: dict[int, ShardIndex] = {}
+        self._tables: Recent[FrameTable] = Recent(TABLES_MB)
+        self._videos: Recent[bytes] = Recent(VIDEOS_MB)
+
+    @property
+    def identity(self) -> str:
+        """A SHA-256, in hex, of what a loader sees: the same for copies of a set, another after any change."""
+        parts = [self.codec, str(self.image_size), self.clips.digest()]
+        parts += [shard["sha256"] for shard in self.manifest["shards"]]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def read_frames(self, clip: ClipEntry, frames: Sequence[int]) -> np.ndarray:
-        """uint8 RGB crops (N, size, size, 3) of the numbered frames; only these are read and decoded."""
-        offsets, crcs = self._frame_table(clip)
-        place: _Place = clip.location
-        begin = place.members[FRAMES][0]
-        pictures = np.empty((len(frames), self.image_size, self.image_size, 3), np.uint8)
-        for i, number in enumerate(frames):
-            if not 0 <= number < clip.num_frames:
+        """uint8 RGB crops (N, size, size, 3) of the numbered frames; only these are decoded."""
+        number, numbers = self._number(clip), list(frames)
+        for frame in numbers:
+            if not 0 <= frame < clip.num_frames:
                 raise ShardError(
-                    f"{self._where(clip)}: frame {number} was asked for, the clip has {clip.num_frames}. "
-                    "Number frames from 0."
+                    f"{self._shard_url(number)}: clip {clip.key!r}: frame {frame} was asked for, the clip has "
+                    f"{clip.num_frames}. Number frames from 0."
                 )
-            start, stop = int(offsets[number]), int(offsets[number + 1])
-            data = self._pread(clip, FRAMES, begin + start, stop - start)
-            if zlib.crc32(data) != crcs[number]:
-                raise self._damaged(clip, FRAMES, f"the bytes of frame {number} do not match their checksum")
-            picture = decode_rgb(data)
-            if picture.shape != pictures.shape[1:]:
-                raise self._damaged(clip, FRAMES, f"frame {number} is {picture.shape}, not {pictures.shape[1:]}")
-            pictures[i] = picture
+        if self.codec == "h264":
+            return self._read_video(number, numbers)
+        table = self._table(number)
+        pictures = np.empty((len(numbers), self.image_size, self.image_size, 3), np.uint8)
+        for run in runs(numbers):
+            self._read_run(number, table, numbers, run, pictures)
         return pictures
 
     def read_mel(self, clip: ClipEntry) -> np.ndarray:
         """float32 log-mel of the whole clip (steps, 80)."""
-        return self._array(clip, MEL).astype(np.float32)
+        mel = self._decoded(self._number(clip), MEL, lambda data: decode_npy(data, np.float16, 2))
+        if mel.shape[1] != NUM_MELS:
+            raise self.damaged(self._number(clip), MEL, f"it has {mel.shape[1]} bins, not {NUM_MELS}")
+        return mel.astype(np.float32)
 
     def read_audio(self, clip: ClipEntry) -> np.ndarray:
         """float32 mono waveform at 16 kHz in [-1, 1]."""
-        return decode_flac(self._member(clip, AUDIO))
+        return self._decoded(self._number(clip), AUDIO, lambda data: decode_flac(data, max_samples(clip.num_frames)))
 
     def read_meta(self, clip: ClipEntry) -> dict[str, Any]:
         """The clip's description, as `anchor preprocess` wrote it."""
-        meta: dict[str, Any] = json.loads(self._member(clip, META))
-        return meta
+        return self._decoded(self._number(clip), META, decode_meta)
+
+    def read_members(self, number: int) -> dict[str, bytes]:
+        """All members of a clip as they were written, each checked."""
+        names = self._index_and_row(number)[0].names
+        return {name: bytes(self.read_member(number, name)) for name in names}
+
+    def read_member(self, number: int, name: str) -> memoryview:
+        """One member of a clip, checked with the tar header before it."""
+        index, row = self._index_and_row(number)
+        gap, begin, end = index.place(row, name)
+        if name not in (FRAMES, VIDEO) and end - begin > MAX_SMALL_MEMBER:
+            raise self.damaged(number, name, f"it claims {end - begin} bytes, more than any such member has")
+
+        def check(data: memoryview) -> str | None:
+            return index.check(row, name, data[: begin - gap], data[begin - gap :])
+
+        return self._read(number, name, gap, end, check)[begin - gap :]
 
     def verify(self) -> Iterator[ShardError]:
-        """Read everything; yield every damage found: a shard that is not what was written, then each bad member."""
-        for shard in self.manifest["shards"]:
-            if file_sha256(self.path / shard["name"]) == shard["sha256"]:
-                continue
-            yield ShardError(f"{self.path / shard['name']} is not the file that was written. {REBUILD}")
-            for clip in self.clips:
-                if clip.location.shard == shard["name"]:
-                    for name in MEMBERS:
-                        try:
-                            self._member(clip, name)
-                        except ShardError as error:
-                            yield error
+        """Read everything; yield all that is wrong: files first, then a ``DamagedError`` for each bad member."""
+        from anchor.shards.verify import find_damage
+
+        for damage in find_damage(self):
+            yield damage.error(self.url)
+
+    def index(self, shard: int) -> ShardIndex:
+        """The index of a shard, read when first needed and checked against the manifest.
+
+        Raises:
+            IndexFileError: it is not what was written, or claims what cannot be.
+        """
+        index = self._indexes.get(shard)
+        if index is None:
+            entry = self.manifest["shards"][shard]
+            keys = self.clips.keys(int(self._first_clips[shard]), int(self._first_clips[shard + 1]))
+            is_old = self.manifest["format_version"] == 1
+            name = index_name_1(entry["name"]) if is_old else index_name(entry["name"])
+            try:
+                if is_old:
+                    index = index_version1(self.folder.read(name), entry, keys)
+                else:
+                    data = read_fetched(self.folder, name, entry["index_bytes"], entry["index_sha256"])
+                    index = ShardIndex.from_bytes(data, entry, self.codec, keys)
+            except ShardError:  # the place does not answer
+                raise
+            except OSError as error:
+                raise IndexFileError(f"{self.url}/{name} cannot be read ({error}). {RESTORE}") from error
+            except (KeyError, TypeError, ValueError) as error:
+                raise IndexFileError(f"{self.url}/{name} {error}. {RESTORE}") from error
+            self._indexes[shard] = index
+        return index
+
+    def damaged(self, number: int, name: str, what: str) -> DamagedError:
+        """The error that says which member of which clip in which shard is damaged, and how."""
+        shard, key = self._shard_url(number), self.clips.key(number)
+        message = f"{shard}: clip {key!r}, {name} is damaged: {what}. {RESTORE}"
+        return DamagedError(message, shard=shard, key=key, member=name, what=what)
 
     def close(self) -> None:
         """Close the files; the next read opens them again."""
-        while self._files:
-            os.close(self._files.popitem()[1])
+        self.files.close()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}, "_frame_tables": OrderedDict()}
+    def clip_range(self, shard: int) -> range:
+        """The numbers of the clips in a shard."""
+        return range(int(self._first_clips[shard]), int(self._first_clips[shard + 1]))
 
-    def __del__(self) -> None:
-        if getattr(self, "_files", None):
-            self.close()
+    def _read_run(
+        self, number: int, table: FrameTable, numbers: list[int], run: list[int], pictures: np.ndarray
+    ) -> None:
+        """Read neighbouring frames at once; ``run`` holds their places in ``numbers`` and ``pictures``."""
+        first, last = numbers[run[0]], numbers[run[-1]]
+        offsets, crcs = table.offsets[first : last + 2].tolist(), table.crcs[first : last + 1]
+        index, row = self._index_and_row(number)
+        begin = index.place(row, FRAMES)[1]
 
-    def _read_manifest(self) -> dict[str, Any]:
-        path = self.path / MANIFEST
-        if not path.is_file():
-            found = "the folder does not exist" if not self.path.is_dir() else "it has no manifest.json"
-            raise ShardError(
-                f"{self.path} is no set of shards: {found}. Make one with `anchor preprocess out={self.path}`."
-            )
+        def check(data: memoryview) -> str | None:
+            for i, crc in enumerate(crcs.tolist()):
+                if zlib.crc32(data[offsets[i] - offsets[0] : offsets[i + 1] - offsets[0]]) != crc:
+                    return f"the bytes of frame {first + i} do not match their checksum"
+            return None
+
+        data = self._read(number, FRAMES, begin + offsets[0], begin + offsets[-1], check)
+        for place in run:
+            i = numbers[place] - first
+            try:
+                decode_into(data[offsets[i] - offsets[0] : offsets[i + 1] - offsets[0]], pictures[place])
+            except ValueError as error:
+                raise self.damaged(number, FRAMES, f"frame {first + i}: {error}") from error
+
+    def _read_video(self, number: int, numbers: list[int]) -> np.ndarray:
+        data = self._videos.get(number)
+        if data is None:
+            data = bytes(self.read_member(number, VIDEO))
+            self._videos.put(number, data, len(data))
+        num_frames = int(self.clips.num_frames[number])
+        pictures = np.empty((len(numbers), self.image_size, self.image_size, 3), np.uint8)
         try:
-            manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            version, mel_hash = manifest["format_version"], manifest["mel_config_hash"]
-            missing = {"image_size", "clips", "shards", "splits"} - set(manifest)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ShardError(f"{path} is damaged ({error}). {REBUILD}") from error
-        if version != FORMAT_VERSION:
-            raise ShardError(f"{path} has format {version}, this program reads {FORMAT_VERSION}. {REBUILD}")
-        if mel_hash != mel_config_hash():
-            raise ShardError(
-                f"{path}: its speech was analysed with mel parameters {mel_hash}, this program uses "
-                f"{mel_config_hash()}. {REBUILD}"
-            )
-        if missing:
-            raise ShardError(f"{path} is damaged: {', '.join(sorted(missing))} is missing. {REBUILD}")
-        return manifest
+            decode_video(data, numbers, num_frames, pictures)
+        except ValueError as error:
+            raise self.damaged(number, VIDEO, str(error)) from error
+        return pictures
 
-    def _read_indexes(self) -> list[ClipEntry]:
-        places: dict[str, _Place] = {}
-        for shard in self.manifest["shards"]:
-            path = self.path / shard["name"]
-            if not path.is_file():
-                raise ShardError(
-                    f"{path} is missing; the manifest lists it with {shard['clips']} clips. Copy it again."
-                )
-            if path.stat().st_size != shard["bytes"]:
-                raise ShardError(
-                    f"{path} has {path.stat().st_size} bytes, the manifest says {shard['bytes']}. Copy it again."
-                )
-            index_path = self.path / index_name(shard["name"])
-            if not index_path.is_file():
-                raise ShardError(f"{index_path} is missing, the index of {shard['name']}. Copy it again.")
-            data = index_path.read_bytes()
-            if hashlib.sha256(data).hexdigest() != shard["index_sha256"]:
-                raise ShardError(f"{index_path} is not the index that was written. Copy it again.")
-            for key, members in json.loads(data)["clips"].items():
-                places[key] = _Place(shard["name"], {name: tuple(place) for name, place in members.items()})
-        clips = []
-        for clip in self.manifest["clips"]:
-            place = places.get(clip["key"])
-            if place is None or place.shard != clip["shard"] or set(place.members) != set(MEMBERS):
-                raise ShardError(
-                    f"{self.path}: clip {clip['key']!r} of the manifest is not whole in {clip['shard']}. {REBUILD}"
-                )
-            clips.append(ClipEntry(clip["key"], clip["speaker"], clip["split"], clip["num_frames"], place))
-        return clips
-
-    def _frame_table(self, clip: ClipEntry) -> tuple[np.ndarray, np.ndarray]:
-        """Offsets (N + 1,) and checksums (N,) of the clip's frames."""
-        table = self._frame_tables.get(clip.key)
+    def _table(self, number: int) -> FrameTable:
+        """Where the frames of a clip lie; read once, with the tar header of the frames."""
+        table = self._tables.get(number)
         if table is None:
-            offsets, crcs = self._array(clip, FRAMES_INDEX), self._array(clip, FRAMES_CRC)
-            size = clip.location.members[FRAMES][1]
-            if len(offsets) != clip.num_frames + 1 or len(crcs) != clip.num_frames or int(offsets[-1]) != size:
-                raise self._damaged(clip, FRAMES_INDEX, f"it lists {len(offsets) - 1} frames, not {clip.num_frames}")
-            table = offsets, crcs
-            self._frame_tables[clip.key] = table
-            if len(self._frame_tables) > CACHED_CLIPS:
-                self._frame_tables.pop(next(iter(self._frame_tables)), None)
+            index, row = self._index_and_row(number)
+            gap, begin, end = index.place(row, FRAMES)
+            self._read(number, FRAMES, gap, begin, lambda data: index.check(row, FRAMES, data, None))
+            members = self.read_member(number, FRAMES_INDEX), self.read_member(number, FRAMES_CRC)
+            try:
+                table = read_table(*members, int(self.clips.num_frames[number]), end - begin)
+            except ValueError as error:
+                raise self.damaged(number, FRAMES_INDEX, str(error)) from error
+            self._tables.put(number, table, table.offsets.nbytes + table.crcs.nbytes)
         return table
 
-    def _array(self, clip: ClipEntry, name: str) -> np.ndarray:
+    def _decoded(self, number: int, name: str, decode: Callable[[memoryview], Any]) -> Any:
+        data = self.read_member(number, name)
         try:
-            return decode_npy(self._member(clip, name))
-        except ShardError:
-            raise
+            return decode(data)
         except ValueError as error:
-            raise self._damaged(clip, name, str(error)) from error
+            raise self.damaged(number, name, str(error)) from error
 
-    def _member(self, clip: ClipEntry, name: str) -> bytes:
-        offset, size, crc = clip.location.members[name]
-        data = self._pread(clip, name, offset, size)
-        if zlib.crc32(data) != crc:
-            raise self._damaged(clip, name, "its bytes do not match their checksum")
-        return data
+    def _read(
+        self, number: int, name: str, begin: int, end: int, check: Callable[[memoryview], str | None]
+    ) -> memoryview:
+        """The bytes ``[begin, end)`` of a clip's shard, once ``check`` finds nothing wrong with them."""
+        shard = int(self.clips.shard_numbers[number])
+        for is_second in (False, True):
+            try:
+                data = memoryview(self.files.read(shard, begin, end - begin))
+            except OSError as error:
+                what: str | None = f"it cannot be read ({error})"
+            else:
+                what = check(data) if len(data) == end - begin else f"the file ends after {len(data)} of {end - begin}"
+            if what is None:
+                return data
+            if is_second or not self.files.discard(shard):
+                break
+        assert what is not None
+        raise self.damaged(number, name, what)
 
-    def _pread(self, clip: ClipEntry, name: str, offset: int, size: int) -> bytes:
-        shard = clip.location.shard
+    def _number(self, clip: ClipEntry) -> int:
+        number = clip.location
+        if not isinstance(number, int) or not 0 <= number < len(self.clips) or self.clips.key(number) != clip.key:
+            raise ShardError(f"{self.url}: clip {clip.key!r} is not of this set. Take clips from its own list.")
+        return number
+
+    def _index_and_row(self, number: int) -> tuple[ShardIndex, int]:
+        shard = int(self.clips.shard_numbers[number])
         try:
-            file = self._files.get(shard)
-            if file is None:
-                opened = os.open(self.path / shard, os.O_RDONLY)
-                file = self._files.setdefault(shard, opened)
-                if file != opened:  # another thread was faster
-                    os.close(opened)
-            data = os.pread(file, size, offset)
-            while 0 < len(data) < size:  # a read may stop early
-                more = os.pread(file, size - len(data), offset + len(data))
-                if not more:
-                    break
-                data += more
-        except OSError as error:
-            raise self._damaged(clip, name, f"it cannot be read ({error})") from error
-        if len(data) != size:
-            raise self._damaged(clip, name, f"the file ends after {len(data)} of {size} bytes")
-        return data
+            return self._indexes.get(shard) or self.index(shard), number - int(self._first_clips[shard])
+        except IndexFileError as error:
+            raise self.damaged(number, "index", str(error)) from error
 
-    def _where(self, clip: ClipEntry) -> str:
-        return f"{self.path / clip.location.shard}: clip {clip.key!r}"
-
-    def _damaged(self, clip: ClipEntry, name: str, what: str) -> ShardError:
-        return ShardError(f"{self._where(clip)}, {name} is damaged: {what}. Copy the shard again, or: {REBUILD}")
+    def _shard_url(self, number: int) -> str:
+        return f"{self.url}/{self.manifest['shards'][int(self.clips.shard_numbers[number])]['name']}"

@@ -12,11 +12,27 @@ def make_clip(number: int, frames: int = 12):
     rng = np.random.default_rng(number)
     ramp = np.linspace(0, 200, SIZE).astype(np.uint8)
     pictures = [
-        np.dstack([ramp[:, None] + 0 * ramp, 0 * ramp[:, None] + ramp, np.full((SIZE, SIZE), i * 10)])
+        np.dstack([ramp[:, None] + 0 * ramp, 0 * ramp[:, None] + ramp, np.full((SIZE, SIZE), i * 10 % 256)])
         for i in range(frames)
     ]
     audio = (0.2 * rng.standard_normal(frames * 640)).astype(np.float32)
     return [picture.astype(np.uint8) for picture in pictures], log_mel(audio), audio
+
+
+def make_set(out, numbers=range(6), codec="jpeg", max_shard_bytes=100_000, prefix="clip", frames=12):
+    """A set with a clip for each number: three speakers, the last clip is held out."""
+    out.mkdir(parents=True)
+    writer = ShardSetWriter(out, SIZE, mel_config_hash(), max_shard_bytes=max_shard_bytes, codec=codec)
+    for number in numbers:
+        pictures, mel, audio = make_clip(number, frames)
+        meta = {"key": f"{prefix}{number}", "offset_ms": 40.0, "silence_share": 0.25,
+                "truth": {"opening": [0.5] * len(pictures)}}  # fmt: skip
+        writer.add(
+            encode_clip(pictures, mel, audio, meta, codec), key=f"{prefix}{number}", speaker=f"speaker{number % 3}",
+            split="val" if number == numbers[-1] else "train", num_frames=len(pictures),
+        )  # fmt: skip
+    writer.close()
+    return out
 
 
 @pytest.fixture
@@ -25,17 +41,11 @@ def clip():
 
 
 @pytest.fixture
+def new_shards():
+    return make_set
+
+
+@pytest.fixture
 def shards(tmp_path):
     """Six clips in two or more shards."""
-    out = tmp_path / "shards"
-    out.mkdir()
-    writer = ShardSetWriter(out, SIZE, mel_config_hash(), max_shard_bytes=100_000)
-    for number in range(6):
-        frames, mel, audio = make_clip(number)
-        meta = {"key": f"clip{number}", "truth": {"opening": [0.5] * len(frames)}}
-        writer.add(
-            encode_clip(frames, mel, audio, meta), key=f"clip{number}", speaker=f"speaker{number % 3}",
-            split="val" if number == 5 else "train", num_frames=len(frames),
-        )  # fmt: skip
-    writer.close()
-    return out
+    return make_set(tmp_path / "shards")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import urllib.parse
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -119,7 +121,10 @@ class LocalFolder:
 
 def open_folder(path: Path | str, cache: CacheSettings | None = None) -> Folder:
     """The folder at a path, or at an address such as ``s3://bucket/set``; ``cache`` is where fetched shards lie."""
-    if "://" in str(path):
+    text = str(path)
+    if text.startswith("file://"):
+        return LocalFolder(urllib.request.url2pathname(urllib.parse.urlsplit(text).path))
+    if "://" in text or text.startswith("pipe:"):  # which the other side refuses by name
         from anchor.shards.remote import RemoteFolder
 
         return RemoteFolder(str(path), cache)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from damaging import edit_manifest, flip, seal, write_version1
 
-from anchor.errors import ShardError
+from anchor.errors import AnchorError, ShardError
 from anchor.shards import ShardSet
 
 
@@ -213,3 +213,9 @@ def test_many_clips_open_from_columns(shards, tmp_path):
 def test_a_copy_on_another_path_opens(shards, tmp_path):
     copy = shutil.move(shards, tmp_path / "elsewhere with spaces")
     assert re.search("elsewhere with spaces", ShardSet(str(copy)).url)
+
+
+def test_a_file_address_is_a_folder_and_a_pipe_is_refused(shards):
+    assert ShardSet(f"file://{shards}").identity == ShardSet(shards).identity
+    with pytest.raises(AnchorError, match="pipe"):
+        ShardSet("pipe:cat shard.tar")

@@ -151,7 +151,9 @@ def test_the_offset_is_measured_printed_and_kept(tmp_path, no_models, capsys):
     assert clips["brief.mp4"]["measures"]["lips"]["status"] == "not established"
     assert f"{clips['late.mp4']['measures']['lips']['offset_ms']:+.0f} ms" in printed
     assert "not est." in printed
-    assert "not established" in (tmp_path / "out" / "material.html").read_text()
+    text = (tmp_path / "out" / "material.html").read_text()
+    assert text.count("data-label='lips'") == 2
+    assert ">not established</td>" in text
 
 
 @pytest.mark.slow

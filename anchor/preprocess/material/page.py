@@ -19,14 +19,15 @@ STYLE = """
 --mark:#53c1bd;--bad:#ff8a80;--warn:#e8bf62}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.45 system-ui,-apple-system,"Segoe UI",sans-serif}
-main{max-width:1240px;margin:0 auto;padding:24px 20px 60px}
+main{max-width:1300px;margin:0 auto;padding:24px 20px 60px}
 h1{font-size:24px;margin:0 0 2px;overflow-wrap:anywhere}.sum{font-size:17px;margin:6px 0 2px}
 .soft,small{color:var(--soft)}p{margin:4px 0 14px}
 table{border-collapse:collapse;width:100%;background:var(--card);border:1px solid var(--edge);border-radius:10px}
 th,td{text-align:left;padding:8px 7px;border-top:1px solid var(--edge);vertical-align:top}
 th{font-weight:500;font-size:12.5px;color:var(--soft);border-top:0;cursor:pointer;white-space:nowrap}
 th:hover{color:var(--mark)}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-td small{display:block}td b{overflow-wrap:anywhere}td.wide{min-width:290px}.warn{color:var(--warn);font-weight:600}
+td small{display:block}td b{overflow-wrap:anywhere}td.wide{min-width:290px;overflow-wrap:anywhere}
+.warn{color:var(--warn);font-weight:600}
 .no{color:var(--bad)}.notes{margin:3px 0 0;padding:0;list-style:none;font-size:13px}
 .notes i{font-style:normal;font-weight:600;color:var(--warn)}
 .shots{display:flex;gap:4px;margin:5px 0 2px}.shots img{height:70px;border-radius:4px;display:block}
@@ -121,7 +122,12 @@ def _cells(measures: Measures, kinds: set[str]) -> list[str]:
         ]
     else:
         cells += [_cell(label, "-", -999, "", set()) for label in ("speech", "noise", "silent", "sound", "lips")]
-    return cells
+    lips = measures.lips
+    if lips is None:
+        return [*cells, _cell("lips", "-", 99999, "", set(), "")]
+    value = 9999 if lips.offset_ms is None else lips.offset_ms
+    is_odd = kinds & {"sound late", "sound early"} or {"no match"} & {lips.status}
+    return [*cells, _cell("lips", str(lips), value, "", set(is_odd), "")]
 
 
 def _cell(label: str, text: str, value: float, below: str, why: set[str], kind: str = "n") -> str:

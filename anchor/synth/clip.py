@@ -105,8 +105,8 @@ def make_clip(
 ) -> Clip:
     """Take ``take`` of ``person``: the same arguments give the same pictures and samples, bit for bit.
 
-    See ``render_corpus`` for the arguments. Frame ``i`` shows the mouth of the sound at ``i / fps`` seconds (before
-    ``offset_ms`` is applied).
+    See ``render_corpus`` for the arguments. Frame ``i`` shows the mouth of the sound at ``(i + 0.5) / fps`` seconds, the
+    middle of the time it is seen (before ``offset_ms`` is applied).
     """
 
     def stream(number: int) -> np.random.Generator:
@@ -116,7 +116,8 @@ def make_clip(
     times_s = np.arange(max(1, round(seconds * fps))) / fps
     lead_s = abs(offset_ms) / 1000
     utterance = speak_utterance(stream(_SPEECH), person.voice, seconds + 2 * lead_s, silence)
-    mouth_TC = mouth_track(utterance.phonemes, utterance.duration_s, times_s + lead_s)
+    middles_s = times_s + 0.5 / fps
+    mouth_TC = mouth_track(utterance.phonemes, utterance.duration_s, middles_s + lead_s)
     mouth_TC[:, 0] *= person.look.opening_gain
 
     middle = len(times_s) // 2
@@ -139,7 +140,7 @@ def make_clip(
         offset_ms=offset_ms,
         samples=_record(stream(_NOISE), utterance, lead_s - offset_ms / 1000, seconds, noise),
         mouth=mouth_TC,
-        is_silent=utterance.is_silent(times_s + lead_s),
+        is_silent=utterance.is_silent(middles_s + lead_s),
         utterance=utterance,
         lead_s=lead_s,
         shots=shots,

@@ -54,7 +54,7 @@ def speak_utterance(rng: np.random.Generator, voice: Voice, duration_s: float, s
             num_words = 3 + int((end_s - cursor_s) / SECONDS_PER_WORD[voice.language] * voice.rate / 165)
             text = draw_text(rng, voice.language, num_words)
             speech = speak(text, voice.name, voice.rate, voice.pitch, voice.pitch_range)
-            first, stop = round(cursor_s * ESPEAK_RATE), round(end_s * ESPEAK_RATE)
+            first, stop = round(cursor_s * ESPEAK_RATE), min(round(end_s * ESPEAK_RATE), len(samples_L))
             piece_L = _faded(speech.samples[: stop - first])
             samples_L[first : first + len(piece_L)] = piece_L
             phonemes += [(name, cursor_s + at_s) for name, at_s in speech.phonemes if cursor_s + at_s < end_s]

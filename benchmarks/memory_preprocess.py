@@ -1,36 +1,44 @@
-"""Peak memory of one worker of `anchor preprocess`: ten minutes at 720p, and a short clip at 4K.
+"""Peak memory of one worker of `anchor preprocess`: 1, 10 and 30 minutes at 720p, and a short clip at 4K.
 
-    python benchmarks/memory_preprocess.py [minutes=10] [only=720p|4k]
+    python benchmarks/memory_preprocess.py [minutes=1,10,30] [only=720p|4k] [detector=haar] [keep=DIR]
 
-Renders both clips from a drawn speaker, processes each in a process of its own with the Haar detector, and prints the
-peak resident memory (VmHWM, with the 0.65 GB of libraries that are mapped) and the milliseconds per frame.
+One minute of a drawn speaker is rendered, and repeated by ffmpeg without being encoded again. Each video is processed
+in a process of its own, on one thread; printed are its peak resident memory (VmHWM, with the libraries that are
+mapped), how much of that was there before the first frame, and the milliseconds per frame of every step. ``keep`` is a
+folder where the videos stay for the next time.
 """
 
+import contextlib
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+from detect import processor
 
 CHILD = """
 import sys, time, json
 from pathlib import Path
-from anchor.preprocess.memory import keep_one_arena
+import cv2, torch
+from anchor.preprocess.memory import keep_one_arena, peak_bytes
 from anchor.preprocess.settings import ClipSettings
 from anchor.preprocess.sources import find_sources
 from anchor.preprocess.work import FinishedClips
 keep_one_arena()
-start = time.perf_counter()
+cv2.setNumThreads(1)
+torch.set_num_threads(1)
+before, start = peak_bytes(), time.perf_counter()
 source = find_sources(Path(sys.argv[1]))[0]
-result = FinishedClips(Path(sys.argv[2])).make(source, ClipSettings(192, "haar", 5, 250, 15))
-status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
-print(json.dumps({"peak_gb": int(status["VmHWM"].split()[0]) / 2**20, "seconds": time.perf_counter() - start,
-                  "frames": result.facts.get("frames", 0), "reason": result.reason, "reader": result.facts["reader"]}))
+result = FinishedClips(Path(sys.argv[2])).make(source, ClipSettings(192, sys.argv[3], 5, 250, 15))
+print(json.dumps({"peak_gb": peak_bytes() / 1e9, "before_gb": before / 1e9, "seconds": time.perf_counter() - start,
+                  "kept": result.facts.get("frames", 0), "reason": result.reason, "facts": result.facts}))
 """
 
 
@@ -48,7 +56,7 @@ def render(path: Path, width: int, height: int, seconds: float) -> None:
     )
     pictures = list(clip.frames())
 
-    def frames():
+    def frames() -> Iterator[np.ndarray]:
         for picture in itertools.islice(itertools.cycle(pictures + pictures[::-1]), round(25 * seconds)):
             frame = room.copy()
             frame[height - side :, left : left + side] = cv2.resize(picture, (side, side))
@@ -58,29 +66,56 @@ def render(path: Path, width: int, height: int, seconds: float) -> None:
     write_video(path, frames(), audio=sound, sample_rate=16_000, preset="ultrafast", crf=28)
 
 
+def repeat(path: Path, minute: Path, times: int) -> None:
+    """``minute`` so many times in a row, its packets as they are."""
+    command = ["ffmpeg", "-v", "error", "-y", "-stream_loop", str(times - 1), "-i", str(minute), "-c", "copy"]
+    subprocess.run([*command, str(path)], check=True)
+
+
+def measure(path: Path, work: Path, detector: str) -> None:
+    """Process ``path`` in a process of its own, and print a line."""
+    command = [sys.executable, "-c", CHILD, str(path), str(work), detector]
+    load = os.getloadavg()[0]
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    got = json.loads(done.stdout.splitlines()[-1])
+    frames = max(1, round(25 * got["facts"].get("seconds", 0)))
+    steps = ", ".join(f"{name} {spent}" for name, spent in got["facts"].get("ms_per_frame", {}).items())
+    print(
+        f"{path.stem}: peak {got['peak_gb']:.2f} GB ({got['before_gb']:.2f} before the first frame), "
+        f"{1e3 * got['seconds'] / frames:.1f} ms per frame ({steps}), {frames} frames, {got['kept']} kept, read by "
+        f"{got['facts'].get('reader')}, load {load:.1f}{', ' if got['reason'] else ''}{got['reason']}",
+        flush=True,
+    )
+
+
 def main() -> None:
-    """Render, process and print, one clip after another."""
+    """Render, process and print, one video after another."""
     options = dict(word.split("=", 1) for word in sys.argv[1:])
-    minutes = float(options.get("minutes", 10))
-    clips = {"720p": (1280, 720, 60 * minutes), "4k": (3840, 2160, 8)}
-    with tempfile.TemporaryDirectory() as folder:
-        for name in [options["only"]] if "only" in options else clips:
-            width, height, seconds = clips[name]
-            path = Path(folder) / f"{name}.mp4"
-            start = time.perf_counter()
-            render(path, width, height, seconds)
-            print(
-                f"{name}: {width}x{height}, {seconds:.0f} s, rendered in {time.perf_counter() - start:.0f} s",
-                flush=True,
-            )
-            command = [sys.executable, "-c", CHILD, str(path), f"{folder}/work-{name}"]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            got = json.loads(done.stdout.splitlines()[-1])
-            print(
-                f"{name}: peak {got['peak_gb']:.2f} GB, {1e3 * got['seconds'] / max(1, got['frames']):.1f} ms per frame"
-                f", {got['frames']} frames, read by {got['reader']}{got['reason']}",
-                flush=True,
-            )
+    minutes = [int(text) for text in options.get("minutes", "1,10,30").split(",")]
+    only, detector = options.get("only"), options.get("detector", "haar")
+    print(f"{processor()}, {os.cpu_count()} cores, one thread, detector={detector}, image_size=192")
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = Path(options.get("keep", scratch))
+        folder.mkdir(parents=True, exist_ok=True)
+        videos = [(folder / f"720p_{count}min.mp4", 1280, 720, count) for count in minutes]
+        if only != "4k":
+            minute = folder / "720p_minute.mp4"
+            if not minute.exists():
+                start = time.perf_counter()
+                render(minute, 1280, 720, 60)
+                print(f"one minute rendered in {time.perf_counter() - start:.0f} s", flush=True)
+            for path, _, _, count in videos:
+                if not path.exists():
+                    repeat(path, minute, count)
+                measure(path, scratch / "work", detector)
+        if only != "720p":
+            path = folder / "4k_8s.mp4"
+            if not path.exists():
+                render(path, 3840, 2160, 8)
+            measure(path, scratch / "work", detector)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from anchor.timing import SAMPLE_RATE, SAMPLES_PER_FRAME, num_frames
 __all__ = ["FaceTiming", "Settled", "measure_face", "settle_offset"]
 
 # Less is left alone: nobody notices sound that is 45 ms early (ITU-R BT.1359-1), it is hardly more than a frame, and
-# drawn clips that are on time are measured to be 20 to 40 ms early.
+# the measurement itself is up to 30 ms off (docs/sync.md).
 LEAST_MS = 45.0
 
 Status = Literal["established", "not established", "no match", "not measured"]

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from anchor.errors import ConfigError
 from anchor.timing import WINDOW_FRAMES, WINDOW_RADIUS
 from datamodules.shuffle import make_key, permute
 
-__all__ = ["EpochOrder", "WindowGroups", "Windows"]
+__all__ = ["EpochOrder", "WindowGroups", "Windows", "check_sizes"]
 
 BLOCK = 4096  # groups that are looked at together
 ORDER, WITHIN = 1, 2  # what a key is for
@@ -134,3 +135,23 @@ class EpochOrder:
             windows, _ = self.groups.expand(self._block_groups(number), (self._seed, self.epoch))
             self._block = number, windows
         return self._block[1]
+
+
+def check_sizes(batch_size: int, windows_per_clip: int, world_size: int) -> None:
+    """See that ``world_size`` ranks can share a global batch evenly.
+
+    Raises:
+        ConfigError: they cannot; names the nearest numbers that can.
+    """
+    for name, value in (("batch_size", batch_size), ("windows_per_clip", windows_per_clip)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"datamodule.{name}={value} is no number of windows. Give 1 or more.")
+    if batch_size % world_size:
+        fitting = [count for count in range(1, batch_size + 1) if batch_size % count == 0]
+        near = [*[count for count in fitting if count < world_size][-1:], *[c for c in fitting if c > world_size][:1]]
+        lower, upper = batch_size // world_size * world_size, -(-batch_size // world_size) * world_size
+        sizes = " or ".join(str(size) for size in (lower, upper) if size)
+        raise ConfigError(
+            f"{world_size} cards cannot share a global batch of {batch_size} windows evenly. "
+            f"Use {' or '.join(map(str, near))} cards, or datamodule.batch_size={sizes}."
+        )

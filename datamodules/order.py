@@ -17,10 +17,10 @@ from torch.utils.data import Sampler
 from anchor.batch import ClipEntry
 from anchor.errors import ConfigError
 from anchor.timing import WINDOW_FRAMES, WINDOW_RADIUS
-from datamodules.groups import EpochOrder, WindowGroups
+from datamodules.groups import EpochOrder, WindowGroups, check_sizes
 from datamodules.joined import frames_of, repeats_of
 
-__all__ = ["PLAN_VERSION", "TrainOrder", "ValidationOrder", "WindowKey", "check_sizes"]
+__all__ = ["PLAN_VERSION", "TrainOrder", "ValidationOrder", "WindowKey"]
 
 PLAN_VERSION = 2  # raise it when the same seed would give another order
 
@@ -139,26 +139,6 @@ class ValidationOrder(Sampler[list[WindowKey]]):
 
     def __iter__(self) -> Iterator[list[WindowKey]]:
         return iter(self.batches)
-
-
-def check_sizes(batch_size: int, windows_per_clip: int, world_size: int) -> None:
-    """See that ``world_size`` ranks can share a global batch evenly.
-
-    Raises:
-        ConfigError: they cannot; names the nearest numbers that can.
-    """
-    for name, value in (("batch_size", batch_size), ("windows_per_clip", windows_per_clip)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"datamodule.{name}={value} is no number of windows. Give 1 or more.")
-    if batch_size % world_size:
-        fitting = [count for count in range(1, batch_size + 1) if batch_size % count == 0]
-        near = [*[count for count in fitting if count < world_size][-1:], *[c for c in fitting if c > world_size][:1]]
-        lower, upper = batch_size // world_size * world_size, -(-batch_size // world_size) * world_size
-        sizes = " or ".join(str(size) for size in (lower, upper) if size)
-        raise ConfigError(
-            f"{world_size} cards cannot share a global batch of {batch_size} windows evenly. "
-            f"Use {' or '.join(map(str, near))} cards, or datamodule.batch_size={sizes}."
-        )
 
 
 def _runs(places: np.ndarray) -> list[tuple[int, int]]:

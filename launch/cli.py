@@ -83,8 +83,7 @@ def compose_run(config: Any) -> tuple[Path, Any]:
     from omegaconf import OmegaConf
 
     from launch.accelerators import resolve_machine
-    from launch.build import check_resume, find_resume
-    from launch.data import check_data
+    from launch.data import check_shards, check_sharing
     from launch.targets import check_targets
 
     if HydraConfig.initialized():
@@ -92,8 +91,12 @@ def compose_run(config: Any) -> tuple[Path, Any]:
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ConfigError(f"{', '.join(f'{key}=' for key in missing)} must be given.")
     resolved: Any = OmegaConf.to_container(config, resolve=True)
+    check_shards(resolved["datamodule"])  # seconds before anything below has loaded
     check_targets(resolved)
     machine = resolve_machine(resolved["accelerator"])
+    check_sharing(resolved["datamodule"], machine.devices * machine.nodes)
+    from launch.build import check_resume, find_resume
+
     resume = find_resume(resolved)
     if resume is not None:
         stage = resolved["module"]["_target_"].rpartition(".")[2].removesuffix("Module").lower()
@@ -106,7 +109,6 @@ def compose_run(config: Any) -> tuple[Path, Any]:
             raise ConfigError(
                 f"module.{key}={path}: no such checkpoint. A stage leaves it as RUN_DIR/checkpoints/last.ckpt."
             )
-    check_data(resolved["datamodule"], machine.devices * machine.nodes)
     path = Path(resolved["run_dir"]) / "config.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(OmegaConf.to_yaml(OmegaConf.create(resolved)), encoding="utf-8")

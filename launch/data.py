@@ -1,4 +1,4 @@
-"""What a run needs of its data, looked at before any card is taken: in seconds, and in one sentence."""
+"""What a run needs of its data, looked at before anything heavy loads and any card is taken: in one sentence."""
 
 from __future__ import annotations
 
@@ -8,23 +8,21 @@ from typing import Any
 
 from anchor.errors import ConfigError
 
-__all__ = ["check_data"]
+__all__ = ["check_shards", "check_sharing"]
 
 
-def check_data(options: Mapping[str, Any], world_size: int) -> None:
-    """Open the shard sets that the datamodule's ``options`` name, and see that ``world_size`` cards share a batch.
+def check_shards(options: Mapping[str, Any]) -> None:
+    """Open the shard sets that the datamodule's ``options`` name; neither torch nor Lightning is needed for that.
 
     Raises:
         ShardError: a shard is missing, short, swapped or of another format; names it.
-        ConfigError: the cards cannot share a global batch.
+        ConfigError: no folder is named.
     """
-    from anchor.shards import ShardSet
-    from anchor.shards.cache import CacheSettings
-    from datamodules.order import check_sizes
-
-    check_sizes(options.get("batch_size", 1), options.get("windows_per_clip", 1), world_size)
     if options.get("_target_") != "datamodules.ShardDataModule":
         return
+    from anchor.shards import ShardSet
+    from anchor.shards.cache import CacheSettings
+
     paths = options.get("path")
     if not paths or not isinstance(paths, (str, list)):
         raise ConfigError(f"datamodule.path={paths} names no folder. Give path=DIR, or path=[DIR,DIR].")
@@ -32,3 +30,14 @@ def check_data(options: Mapping[str, Any], world_size: int) -> None:
     cache = CacheSettings(Path(folder) if folder else None, round(gigabytes * 1e9) if gigabytes is not None else None)
     for path in [paths] if isinstance(paths, str) else paths:
         ShardSet(path, cache).close()
+
+
+def check_sharing(options: Mapping[str, Any], world_size: int) -> None:
+    """See that ``world_size`` cards can share a global batch of the datamodule.
+
+    Raises:
+        ConfigError: they cannot; names the nearest numbers that can.
+    """
+    from datamodules.groups import check_sizes
+
+    check_sizes(options.get("batch_size", 1), options.get("windows_per_clip", 1), world_size)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from anchor.errors import MediaError
 from anchor.timing import HOP_LENGTH, MEL_FLOOR, NUM_MELS, SAMPLE_RATE
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["MEL_PARAMETERS", "log_mel", "mel_config_hash"]
 
@@ -63,6 +66,8 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
     if not np.isfinite(samples).all():
         bad = int(np.flatnonzero(~np.isfinite(samples))[0])
         raise MediaError(f"The sound holds {samples[bad]} at {bad / SAMPLE_RATE:.3f} s. Export the recording again.")
+    import torch
+
     steps = 1 + len(samples) // HOP_LENGTH
     wave_L = torch.zeros(max(len(samples), N_FFT // 2 + 1))  # reflection needs more than half a window
     wave_L[: len(samples)] = torch.from_numpy(np.ascontiguousarray(samples, np.float32))
@@ -84,6 +89,7 @@ def mel_config_hash() -> str:
 @functools.lru_cache(maxsize=1)
 def _window_and_filters() -> tuple[torch.Tensor, torch.Tensor]:
     """The Hann window (800,) and the mel filters (80, 401)."""
+    import torch
     import torchaudio.functional as audio_functional  # seconds to import, and a hash of the parameters needs none of it
 
     filters_FM = audio_functional.melscale_fbanks(

@@ -1,6 +1,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -219,3 +221,8 @@ def test_a_file_address_is_a_folder_and_a_pipe_is_refused(shards):
     assert ShardSet(f"file://{shards}").identity == ShardSet(shards).identity
     with pytest.raises(AnchorError, match="pipe"):
         ShardSet("pipe:cat shard.tar")
+
+
+def test_a_set_is_opened_without_torch_so_that_what_is_missing_is_said_at_once(shards):
+    code = "import sys; from anchor.shards import ShardSet; ShardSet(sys.argv[1]); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, str(shards)], check=True)

@@ -1,6 +1,6 @@
 """What `anchor preprocess` does besides the clips: finding and planning them, choosing, and writing the set.
 
-    python benchmarks/preprocess_plan.py [clips=1250,2500,5000] [profile=on]
+    python benchmarks/preprocess_plan.py [clips=1250,2500,5000] [duplicates=drop|keep] [profile=on]
 
 Every clip is a stand-in whose result is done already: one segment of two seconds at 32 px, so that little is copied,
 with a fingerprint and pictures as long as those of ten seconds. Each count runs in a process of its own; printed are
@@ -69,7 +69,7 @@ def make_stand_ins(folder: Path, count: int) -> None:
         assert finished.load(one, settings) is not None, number
 
 
-def run(folder: Path, profiled: bool) -> None:
+def run(folder: Path, duplicates: str, profiled: bool) -> None:
     """The command on stand-ins, with what it took."""
     import cProfile
     import pstats
@@ -84,7 +84,7 @@ def run(folder: Path, profiled: bool) -> None:
     preprocess(
         source=folder / "source", out=folder / "out", image_size=32, detector="haar", min_face_px=0, min_sharpness=0,
         min_luma=0, max_luma=255, min_contrast=0, max_yaw=None, max_pitch=None, max_roll=None, min_speech_db=None,
-        max_silence=None, workers=1,
+        max_silence=None, workers=1, duplicates=duplicates,
     )  # fmt: skip
     spent = time.perf_counter() - start
     if profiled:
@@ -98,12 +98,17 @@ def main() -> None:
     """Measure each count in a new process, and print a line."""
     options = dict(word.split("=", 1) for word in sys.argv[1:])
     if "folder" in options:
-        run(Path(options["folder"]), "profile" in options)
+        run(Path(options["folder"]), options.get("duplicates", "drop"), "profile" in options)
         return
     for count in map(int, options.get("clips", "1250,2500,5000").split(",")):
         with tempfile.TemporaryDirectory() as folder:
             make_stand_ins(Path(folder), count)
-            command = [sys.executable, __file__, f"folder={folder}", *(["profile=on"] * ("profile" in options))]
+            command = [
+                sys.executable,
+                __file__,
+                f"folder={folder}",
+                *(word for word in sys.argv[1:] if "clips=" not in word),
+            ]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             got = json.loads(done.stdout.splitlines()[-1])
             print(

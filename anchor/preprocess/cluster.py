@@ -58,20 +58,19 @@ def open_cluster(workers: int) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    folder: Path | None = None
-    try:
-        if not _join(ray):
-            folder = Path(tempfile.mkdtemp(prefix="anchor-ray-", dir=_short_folder()))
-            ray.init(address="local", num_cpus=workers, object_store_memory=STORE_BYTES, _temp_dir=str(folder), **QUIET)
-        _restore(handlers)  # Ray puts its own in their place
-        _silence()
-        yield ray
-    finally:
-        ray.shutdown()
-        _restore(handlers)
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+    with _signals_as_they_were() as restore:
+        folder: Path | None = None
+        try:
+            if not _join(ray):
+                folder = Path(tempfile.mkdtemp(prefix="anchor-ray-", dir=_short_folder()))
+                _start(ray, workers, folder)
+            restore()
+            _silence()
+            yield ray
+        finally:
+            ray.shutdown()
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_nodes(ray: Any, folder: Path, check: Callable[[], None], environment: Mapping[str, str]) -> int:
@@ -133,6 +132,15 @@ def _join(ray: Any) -> bool:
     return True
 
 
+def _start(ray: Any, workers: int, folder: Path) -> None:
+    """A cluster of this machine, whose files lie in ``folder``."""
+    try:
+        ray.init(address="local", num_cpus=workers, object_store_memory=STORE_BYTES, _temp_dir=str(folder), **QUIET)
+    except (RuntimeError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise ConfigError(f"Ray did not start on this machine ({reason}). Try again, or use executor=local.") from error
+
+
 def _probe(asked: Path, answer: Path, check: Callable[[], None], environment: dict[str, str]) -> AnchorError | None:
     """On a node: what is wrong there."""
     os.environ.update(environment)
@@ -184,10 +192,39 @@ def _silence() -> None:
         worker._worker_logs_enabled = False
 
 
-def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+@contextlib.contextmanager
+def _signals_as_they_were() -> Iterator[Callable[[], None]]:
+    """Ctrl-C and SIGTERM end the program as they would without Ray.
+
+    Ray puts handlers of its own in their place, until the function given is called; and where a signal arrives while
+    it waits, it raises KeyboardInterrupt, whatever the handler raised.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    raised: list[BaseException] = []
+
+    def restore(wrapped: bool = True) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, noting(handler) if wrapped and callable(handler) else handler)
+
+    def noting(handler: Callable[[int, Any], Any]) -> Callable[[int, Any], None]:
+        def note(number: int, frame: Any) -> None:
+            try:
+                handler(number, frame)
+            except BaseException as error:
+                raised.append(error)
+                raise
+
+        return note
+
+    try:
+        yield restore
+    except KeyboardInterrupt as stop:
+        if raised and stop is not raised[0]:
+            raise raised[0] from None
+        raise
+    finally:
+        restore(wrapped=False)
 
 
 def _short_folder() -> str:

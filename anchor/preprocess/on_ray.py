@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import sys
 import time
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from anchor.errors import ConfigError
+from anchor.errors import ConfigError, ShardError
+from anchor.faces import make_detector
 from anchor.preprocess.cluster import check_nodes, open_cluster
 from anchor.preprocess.pool import num_workers, prepare_process
+from anchor.preprocess.results import ClipResult
+from anchor.preprocess.settings import ClipSettings
+from anchor.preprocess.sources import Source
+from anchor.preprocess.spool import writing
+from anchor.preprocess.work import FinishedClips
 
-__all__ = ["run_all_on_ray"]
+__all__ = ["make_on_ray", "run_all_on_ray"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -25,6 +35,25 @@ LEAVE_S = 10.0  # s for workers that were told to end
 NODE_DEATHS = 5  # a clip is not to blame when its machine goes, but five would be strange
 
 _is_prepared = False
+
+
+def make_on_ray(
+    sources: Sequence[Source],
+    settings: ClipSettings,
+    clips: FinishedClips,
+    workers: int,
+    on_crash: Callable[[Source], ClipResult],
+) -> Generator[tuple[int, ClipResult], None, None]:
+    """``(i, result)`` of ``sources`` as they are finished, each kept in ``clips`` by the node that made it.
+
+    Raises:
+        ConfigError, ShardError: the cluster cannot be used as it is, or ``clips`` cannot be written.
+    """
+    folder = clips.root.absolute()
+    function = functools.partial(_make, clips=FinishedClips(folder), settings=settings)
+    tasks = [_absolute(source) for source in sources]
+    check = functools.partial(_check_node, tasks[0].path if tasks else folder, settings)
+    yield from run_all_on_ray(function, tasks, workers, on_crash, folder, check, settings.faces_device)
 
 
 def run_all_on_ray(
@@ -146,3 +175,31 @@ def _work(shared: tuple[Callable[[Any], Any], dict[str, str]], task: Any) -> Any
         prepare_process(environment, os.getpid())
         _is_prepared = True
     return function(task)
+
+
+def _absolute(source: Source) -> Source:
+    """A node has a working folder of its own."""
+    truth = source.truth_path.absolute() if source.truth_path is not None else None
+    return replace(source, path=source.path.absolute(), truth_path=truth)
+
+
+def _make(source: Source, clips: FinishedClips, settings: ClipSettings) -> ClipResult:
+    """On a node: make the clip in a folder that no other node can have, and put it among the finished ones."""
+    apart = FinishedClips(clips.root / f"doing-{uuid.uuid4().hex}")
+    try:
+        result = apart.make(source, settings)
+        if result.is_settled:
+            folder = clips.folder(source, settings)
+            with writing(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                apart.folder(source, settings).rename(folder)
+    finally:
+        shutil.rmtree(apart.root, ignore_errors=True)
+    return result
+
+
+def _check_node(source: Path, settings: ClipSettings) -> None:
+    """On a node: whether it has the videos, and the detector's model."""
+    if not source.exists():
+        raise ShardError(f"{source} is not seen. Put the videos into a folder that all nodes share.")
+    make_detector(settings.detector)

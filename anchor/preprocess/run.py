@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import sys
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from anchor.errors import ConfigError, MediaError, ShardError
 from anchor.faces import DetectorName, make_detector
 from anchor.ops.mel import mel_config_hash
 from anchor.preprocess.assembly import Summary, assemble
 from anchor.preprocess.cleaning.limits import Limits
+from anchor.preprocess.cluster import import_ray
 from anchor.preprocess.pool import Progress, num_workers, run_all
 from anchor.preprocess.results import ClipResult
 from anchor.preprocess.selection import DuplicatesName, Selection, same_files, select
@@ -37,7 +40,9 @@ from anchor.preprocess.work import RECIPE_VERSION, FinishedClips, WorkFolder, fi
 from anchor.shards import ShardSet
 from anchor.timing import FPS
 
-__all__ = ["Summary", "preprocess"]
+__all__ = ["ExecutorName", "Summary", "preprocess"]
+
+ExecutorName = Literal["local", "ray"]
 
 OWN_NAMES = ("manifest.json", "report.json", "report.html", "report.parquet", "shard-")
 
@@ -75,6 +80,7 @@ def preprocess(
     val_share: float = 0.1,
     split: SplitName = "auto",
     workers: int = 0,
+    executor: ExecutorName = "local",
     seed: int = 0,
 ) -> Summary:
     """Turn videos into shards: every frame's face cropped, the speech beside it, on one clock.
@@ -92,9 +98,10 @@ def preprocess(
     A segment beyond one of the limits is left out; none or 0 is no limit. Of segments more silent than
     ``max_silence``, those with the mouth at rest are kept up to ``silent_quota`` of the kept time. Of ``duplicates``,
     also in another encoding or size, the second is left out. ``val_share`` is held out for validation, by speaker, or
-    by time where there is only one. ``workers`` is the number of processes, 0 for one per core. A finished set of the
-    same files and arguments is left as it is; a run that was stopped goes on with the same command, from the clips
-    that are done.
+    by time where there is only one. ``workers`` is the number of processes, 0 for one per core. ``executor=ray`` takes
+    the cores of a Ray cluster: that of RAY_ADDRESS, one that runs here, or one made for this; all its machines must
+    see ``source`` and ``out`` under the same paths. A finished set of the same files and arguments is left as it is; a
+    run that was stopped goes on with the same command, from the clips that are done.
     """
     limits = Limits(
         min_sharpness, min_luma, max_luma, min_contrast, min_face_px, max_yaw, max_pitch, max_roll, min_speech_db,
@@ -106,7 +113,7 @@ def preprocess(
         faces_device=faces_device, codec=codec,
     )  # fmt: skip
     selection = Selection(duplicates, silent_quota, seed)
-    _check(val_share, workers)
+    _check(val_share, workers, executor)
     source, out = Path(source), Path(out).absolute() if str(out) in (".", "..") else Path(out)
     sources = find_sources(source)
     found = make_detector(settings.detector).name  # a missing model is one sentence here, not one per clip
@@ -119,7 +126,7 @@ def preprocess(
         return finished
     with WorkFolder(out) as work:
         try:
-            results, folders = _process_all(sources, settings, selection, work.finished, workers)
+            results, folders = _process_all(sources, settings, selection, work.finished, workers, executor)
             if not any(result.is_kept for result in results):
                 work.remove()
                 raise MediaError(_nothing_kept(sources, results))
@@ -145,7 +152,12 @@ def preprocess(
 
 
 def _process_all(
-    sources: list[Source], settings: ClipSettings, selection: Selection, clips: FinishedClips, workers: int
+    sources: list[Source],
+    settings: ClipSettings,
+    selection: Selection,
+    clips: FinishedClips,
+    workers: int,
+    executor: ExecutorName,
 ) -> tuple[list[ClipResult], list[Path]]:
     """One selected result and one folder per source, in their order."""
     results = same_files(sources, selection)
@@ -158,12 +170,12 @@ def _process_all(
         print(f"preprocess: {len(results) - copies} of {len(sources)} clips were done before", file=sys.stderr)
     left = [number for number in range(len(sources)) if number not in results]
     progress, frames = Progress(len(left)), 0
-    work = functools.partial(clips.make, settings=settings)
     todo = [sources[number] for number in left]
-    for done_count, (i, result) in enumerate(run_all(work, todo, num_workers(workers, len(todo)), _crashed), 1):
-        results[left[i]] = result
-        frames += result.facts.get("frames", 0)
-        progress.show(done_count, frames)
+    with contextlib.closing(_make_all(todo, settings, clips, workers, executor)) as made:
+        for done_count, (i, result) in enumerate(made, 1):
+            results[left[i]] = result
+            frames += round(FPS * result.facts.get("seconds", 0))
+            progress.show(done_count, frames)
     ordered = [results[number] for number in range(len(sources))]
     folders = [clips.folder(source, settings) for source in sources]
     selected = select(ordered, selection)
@@ -175,6 +187,18 @@ def _process_all(
         if sum(len(result.kept_segments) for result in halved) > 1:
             selected, folders[number] = halved, clips.folder(sources[number], halving)
     return selected, folders
+
+
+def _make_all(
+    sources: Sequence[Source], settings: ClipSettings, clips: FinishedClips, workers: int, executor: ExecutorName
+) -> Generator[tuple[int, ClipResult], None, None]:
+    """``(i, result)`` as the clips are finished."""
+    if executor == "local":
+        work = functools.partial(clips.make, settings=settings)
+        return run_all(work, sources, num_workers(workers, len(sources)), _crashed)
+    from anchor.preprocess.on_ray import make_on_ray
+
+    return make_on_ray(sources, settings, clips, workers, _crashed)
 
 
 def _crashed(source: Source) -> ClipResult:
@@ -202,11 +226,15 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).rstrip(".")
 
 
-def _check(val_share: float, workers: int) -> None:
+def _check(val_share: float, workers: int, executor: str) -> None:
     if not 0 < val_share < 1:
         raise ConfigError(f"val_share={val_share} leaves one side empty. Give a share between 0 and 1.")
     if workers < 0:
         raise ConfigError(f"workers={workers} is negative. Give 0 for one per core, or a number of processes.")
+    if executor not in get_args(ExecutorName):
+        raise ConfigError(f"executor={executor} is not a choice. Choose one of {', '.join(get_args(ExecutorName))}.")
+    if executor == "ray":
+        import_ray()  # where it is missing this is said at once
 
 
 def _fingerprint(sources: list[Source], recipe: dict[str, Any]) -> str:

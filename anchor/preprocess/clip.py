@@ -9,6 +9,7 @@ from typing import Any
 from anchor.errors import AnchorError
 from anchor.faces import FaceDetector, TrackSettings, make_detector
 from anchor.media import FrameReader, probe, read_audio
+from anchor.preprocess.cards import own_card
 from anchor.preprocess.cleaning.fingerprint import Fingerprint, PictureCodes, code_sound
 from anchor.preprocess.cleaning.limits import MIN_CONTRAST
 from anchor.preprocess.crops import cut_crops
@@ -25,7 +26,7 @@ from anchor.preprocess.timing_check import FaceTiming, measure_face, settle_offs
 from anchor.preprocess.writing import SegmentWriter, count_left_out
 from anchor.timing import FPS, SAMPLE_RATE, num_frames
 
-__all__ = ["MIN_CONTRAST", "process_clip"]
+__all__ = ["MIN_CONTRAST", "load_detector", "process_clip"]
 
 
 def process_clip(source: Source, settings: ClipSettings, folder: Path) -> ClipResult:
@@ -60,7 +61,7 @@ def _process(source: Source, settings: ClipSettings, folder: Path, result: ClipR
     mel_SM = mel_in_pieces(samples)
     clock.mark("sound")
     frames = ClipFrames(_open(source, info, settings))
-    finder = FaceFinder(_detector(settings), TrackSettings(stride=settings.detect_every), settings.shots == "on")
+    finder = FaceFinder(load_detector(settings), TrackSettings(stride=settings.detect_every), settings.shots == "on")
     pictures = PictureCodes()
     for index, frame in frames:
         finder.add(index, frame)
@@ -72,7 +73,7 @@ def _process(source: Source, settings: ClipSettings, folder: Path, result: ClipR
     result.facts = {
         "width": info.width, "height": info.height, "fps": round(info.fps, 3), "codec": info.codec,
         "seconds": round(total / FPS, 2), "offset_of_picture_s": round(info.offset_s, 4),
-        "detector": _detector(settings).name, "reader": reader.backend,
+        "detector": load_detector(settings).name, "reader": reader.backend,
         "sound_s": round(len(samples) / SAMPLE_RATE, 3), "first_frame": reader.first_frame,
         "picture_frames": reader.num_frames - reader.first_frame, "mel_steps": len(mel_SM),
     }  # fmt: skip
@@ -140,9 +141,11 @@ class _Clock:
 _DETECTORS: dict[tuple[str, str], FaceDetector] = {}  # one per process: loading a model costs more than a short clip
 
 
-def _detector(settings: ClipSettings) -> FaceDetector:
+def load_detector(settings: ClipSettings) -> FaceDetector:
+    """The detector of ``settings``, on the card of this worker where it asks for one; loaded once per process."""
     key = settings.detector, settings.faces_device
     if key not in _DETECTORS:
-        options: dict[str, Any] = {} if settings.faces_device == "cpu" else {"device": settings.faces_device}
+        is_on_cpu = settings.faces_device == "cpu" or (settings.faces_device == "auto" and settings.detector == "haar")
+        options: dict[str, Any] = {} if is_on_cpu else {"device": own_card(settings.faces_device)}
         _DETECTORS[key] = make_detector(settings.detector, **options)
     return _DETECTORS[key]

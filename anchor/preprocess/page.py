@@ -12,7 +12,7 @@ from anchor.preprocess.results import DUPLICATE, ClipResult, SegmentResult
 from anchor.preprocess.settings import ClipSettings
 from anchor.timing import FPS
 
-__all__ = ["render_page"]
+__all__ = ["MAX_PICTURED", "render_page", "worst_first"]
 
 MAX_PICTURED = 300  # clips; the page stays near 10 MB
 MAX_LISTED = 40  # segments of one clip; the table has them all
@@ -52,7 +52,7 @@ COLUMNS = (
 
 def render_page(results: Sequence[ClipResult], summary: Mapping[str, Any], settings: ClipSettings) -> str:
     """The page for ``results``: refused clips first, then those with most left out."""
-    ordered = sorted(results, key=lambda result: (result.is_kept, -_left_out_s(result), result.source))
+    ordered = [results[number] for number in worst_first(results)]
     cards = "\n".join(_card(result, settings.limits, i < MAX_PICTURED) for i, result in enumerate(ordered))
     more = f"<p class='soft'>Pictures are shown of the first {MAX_PICTURED} clips.</p>" * (len(ordered) > MAX_PICTURED)
     return (
@@ -62,6 +62,16 @@ def render_page(results: Sequence[ClipResult], summary: Mapping[str, Any], setti
         f'<p class="sum">{html.escape(str(summary["line"]))}</p>{_reasons(results)}'
         f"<p class='soft'>{html.escape(_recipe(settings))}</p>{more}\n{cards}\n</main></body></html>\n"
     )
+
+
+def worst_first(results: Sequence[ClipResult]) -> list[int]:
+    """The numbers of ``results`` in the order of the page; the first ``MAX_PICTURED`` are shown with pictures."""
+
+    def place(number: int) -> tuple[bool, float, str]:
+        result = results[number]
+        return result.is_kept, -_left_out_s(result), result.source
+
+    return sorted(range(len(results)), key=place)
 
 
 def _left_out_s(result: ClipResult) -> float:

@@ -41,10 +41,6 @@ def run_all(
     A process that dies takes its own task with it and no other. That task is done again when all others are through,
     with a quarter of the workers: a process that was ended for want of memory, or from outside, does its work then.
     """
-    if workers == 1:
-        for i, task in enumerate(tasks):
-            yield i, function(task)
-        return
     killed: list[int] = []
     with contextlib.closing(_attempt(function, tasks, range(len(tasks)), workers)) as outcomes:
         for i, future in outcomes:

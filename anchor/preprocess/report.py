@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,21 @@ def write_report(
     sides: Mapping[str, str],
 ) -> None:
     """Write the three reports into ``out``; ``sides`` says for every kept key whether it trains or validates."""
-    clips = []
-    for result in results:
-        clip = asdict(result)
-        del clip["thumbnails"], clip["fingerprint"]
-        clip["segments"] = [_brief(segment) for segment in result.kept_segments]
-        clip["left_out"] = [_brief(segment) for segment in result.segments if not segment.is_kept]
-        clips.append(clip)
-    text = json.dumps({"summary": dict(summary), "clips": clips}, ensure_ascii=False, indent=1)
-    (out / "report.json").write_text(text, encoding="utf-8")
+    with (out / "report.json").open("w", encoding="utf-8") as file:  # clip by clip: there may be very many
+        file.write(f'{{"summary": {json.dumps(dict(summary), ensure_ascii=False)},\n"clips": [\n')
+        for number, result in enumerate(results):
+            file.write(f"{',' * (number > 0)}{json.dumps(_describe(result), ensure_ascii=False)}\n")
+        file.write("]}\n")
     (out / "report.html").write_text(render_page(results, summary, settings), encoding="utf-8")
     write_table(out / "report.parquet", results, sides)
+
+
+def _describe(result: ClipResult) -> dict[str, Any]:
+    clip = asdict(replace(result, thumbnails=[], fingerprint={}, segments=[]))
+    del clip["thumbnails"], clip["fingerprint"]
+    clip["segments"] = [_brief(segment) for segment in result.kept_segments]
+    clip["left_out"] = [_brief(segment) for segment in result.segments if not segment.is_kept]
+    return clip
 
 
 def _brief(segment: Any) -> dict[str, Any]:

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from anchor.errors import ConfigError, MediaError, ShardError
-from anchor.faces import DetectorName, make_detector
+from anchor.faces import DetectorName
+from anchor.media import check_ffmpeg_args, find_ffmpeg
 from anchor.ops.mel import mel_config_hash
 from anchor.preprocess.assembly import Summary, assemble
 from anchor.preprocess.cleaning.limits import Limits
+from anchor.preprocess.clip import load_detector
 from anchor.preprocess.cluster import import_ray
+from anchor.preprocess.page import MAX_PICTURED, worst_first
 from anchor.preprocess.pool import Progress, num_workers, run_all
 from anchor.preprocess.results import ClipResult
 from anchor.preprocess.selection import DuplicatesName, Selection, same_files, select
@@ -116,7 +119,10 @@ def preprocess(
     _check(val_share, workers, executor)
     source, out = Path(source), Path(out).absolute() if str(out) in (".", "..") else Path(out)
     sources = find_sources(source)
-    found = make_detector(settings.detector).name  # a missing model is one sentence here, not one per clip
+    found = load_detector(settings).name  # a missing model, card or program is one sentence here, not one per clip
+    if media_decoder == "ffmpeg":
+        find_ffmpeg()
+        check_ffmpeg_args(media_ffmpeg_args)
     settings = replace(settings, detector=found)  # type: ignore[arg-type]
     recipe = {**asdict(settings), **asdict(selection), "val_share": val_share, "split": split}
     made_from = _fingerprint(sources, recipe)
@@ -162,10 +168,12 @@ def _process_all(
     """One selected result and one folder per source, in their order."""
     results = same_files(sources, selection)
     copies = len(results)
+    has_pictures_apart = len(sources) > MAX_PICTURED  # the report shows no more: they stay on disk until then
+    keep = _without_pictures if has_pictures_apart else _as_it_is
     for number, source in enumerate(sources):
         done = clips.load(source, settings) if number not in results else None
         if done is not None:
-            results[number] = done
+            results[number] = keep(done)
     if len(results) > copies:
         print(f"preprocess: {len(results) - copies} of {len(sources)} clips were done before", file=sys.stderr)
     left = [number for number in range(len(sources)) if number not in results]
@@ -173,7 +181,7 @@ def _process_all(
     todo = [sources[number] for number in left]
     with contextlib.closing(_make_all(todo, settings, clips, workers, executor)) as made:
         for done_count, (i, result) in enumerate(made, 1):
-            results[left[i]] = result
+            results[left[i]] = keep(result)
             frames += round(FPS * result.facts.get("seconds", 0))
             progress.show(done_count, frames)
     ordered = [results[number] for number in range(len(sources))]
@@ -186,7 +194,20 @@ def _process_all(
         halved = select(ordered, selection)
         if sum(len(result.kept_segments) for result in halved) > 1:
             selected, folders[number] = halved, clips.folder(sources[number], halving)
+    selected = [replace(result, fingerprint={}) for result in selected]  # told what it knew, and large
+    for number in worst_first(selected)[:MAX_PICTURED] if has_pictures_apart else ():
+        saved = clips.load(sources[number], settings)
+        if saved is not None:
+            selected[number] = replace(selected[number], thumbnails=saved.thumbnails)
     return selected, folders
+
+
+def _without_pictures(result: ClipResult) -> ClipResult:
+    return replace(result, thumbnails=[])
+
+
+def _as_it_is(result: ClipResult) -> ClipResult:
+    return result
 
 
 def _make_all(

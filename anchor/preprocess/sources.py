@@ -96,5 +96,7 @@ def _truth_path(path: Path) -> Path | None:
     if own.is_file():
         return own
     shared = path.parent / "truth.json"
+    if not shared.is_file():  # before the folder is looked through: it may have a hundred thousand videos
+        return None
     videos = [other for other in path.parent.iterdir() if other.suffix.lower() in SUFFIXES]
-    return shared if shared.is_file() and len(videos) == 1 else None
+    return shared if len(videos) == 1 else None

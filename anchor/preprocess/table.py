@@ -14,6 +14,7 @@ from anchor.timing import FPS
 
 __all__ = ["write_table"]
 
+BATCH = 10_000  # clips turned into rows at once
 MEASURES = tuple(field.name for field in fields(SegmentMeasures))
 TEXTS = ("clip", "key", "speaker", "split", "decision", "why", "clip_reason", "offset_status", "offset_reason",
          "duplicate_of", "codec", "detector", "reader")  # fmt: skip
@@ -34,9 +35,10 @@ def write_table(path: Path, results: Sequence[ClipResult], sides: Mapping[str, s
         + [(name, pa.int32()) for name in WHOLE]
         + [(name, pa.float64()) for name in REAL]
     )
-    rows = [row for result in results for row in _rows(result, sides)]
-    with writing(path):
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    with writing(path), pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, len(results), BATCH):
+            rows = [row for result in results[start : start + BATCH] for row in _rows(result, sides)]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 def _rows(result: ClipResult, sides: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -105,8 +105,8 @@ def make_clip(
 ) -> Clip:
     """Take ``take`` of ``person``: the same arguments give the same pictures and samples, bit for bit.
 
-    See ``render_corpus`` for the arguments. Frame ``i`` shows the mouth of the sound at ``(i + 0.5) / fps`` seconds, the
-    middle of the time it is seen (before ``offset_ms`` is applied).
+    See ``render_corpus`` for the arguments. Frame ``i`` shows the mouth of the sound at ``(i + 0.5) / fps`` seconds,
+    the middle of the time it is seen (before ``offset_ms`` is applied).
     """
 
     def stream(number: int) -> np.random.Generator:

@@ -72,3 +72,15 @@ def no_models(monkeypatch, tmp_path_factory):
     """Haar only, as on a machine without models."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.delenv("ANCHOR_MODELS", raising=False)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Clips are processed here and one by one: a worker process would know nothing of a test's stand-ins."""
+
+    def run_all(function, tasks, *_):
+        for number, task in enumerate(tasks):
+            yield number, function(task)
+
+    monkeypatch.setattr("anchor.preprocess.run.run_all", run_all)
+    monkeypatch.setattr("anchor.preprocess.material.run.run_all", run_all)

@@ -110,11 +110,10 @@ def test_faces_are_looked_for_by_stride_and_on_both_sides_of_a_cut(shots, kind):
 
 
 @pytest.mark.parametrize(("shots_key", "spans"), [("on", [(0, 31), (35, 80)]), ("off", [(0, 80)])])
-def test_a_cut_ends_a_segment(tmp_path, monkeypatch, shots_key, spans):
+def test_a_cut_ends_a_segment(tmp_path, monkeypatch, in_this_process, shots_key, spans):
     """The face stays where it is over the cut: only the room says that it is another shot."""
-    monkeypatch.setattr("anchor.preprocess.run.make_detector", lambda *_, **__: Everywhere())
-    monkeypatch.setattr("anchor.preprocess.clip.make_detector", lambda *_, **__: Everywhere())
     monkeypatch.setattr("anchor.preprocess.clip._DETECTORS", {})
+    monkeypatch.setattr("anchor.preprocess.clip.make_detector", lambda *_, **__: Everywhere())
     monkeypatch.setattr("anchor.preprocess.settings.get_args", lambda _: Anything())
     clips = [make_clip(draw_person(2, n), 0, seconds=2, size=128) for n in (0, 1)]
     frames = [*list(clips[0].frames())[:31], *list(clips[1].frames())[:49]]

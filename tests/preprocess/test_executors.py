@@ -68,6 +68,11 @@ def test_only_the_clip_that_kills_two_processes_is_refused(tmp_path):
     assert [times_begun(tmp_path, i) for i in range(6)] == [1, 2, 1, 2, 1, 1]
 
 
+def test_one_worker_is_watched_as_well(tmp_path):
+    tasks = [(tmp_path, i, "hang" if i == 0 else "work") for i in range(2)]
+    assert dict(run_all(note_and, tasks, 1, refuse)) == {0: "refused", 1: 10}
+
+
 def read_number(_):
     time.sleep(0.3)  # so that no worker can take both
     return cards._number

@@ -208,7 +208,7 @@ def good_measures():
     )  # fmt: skip
 
 
-def test_a_second_run_measures_only_what_changed(tmp_path, flashing, no_models, monkeypatch, capsys):
+def test_a_second_run_measures_only_what_changed(tmp_path, flashing, no_models, in_this_process, monkeypatch):
     source = tmp_path / "source"
     source.mkdir()
     flashing(source / "one.mp4", seconds=1.0)
@@ -228,7 +228,7 @@ def test_a_second_run_measures_only_what_changed(tmp_path, flashing, no_models, 
     assert measured == ["two.mp4"]
 
 
-def test_ctrl_c_reports_what_was_checked(tmp_path, flashing, no_models, monkeypatch, capsys):
+def test_ctrl_c_reports_what_was_checked(tmp_path, flashing, no_models, in_this_process, monkeypatch):
     source = tmp_path / "source"
     source.mkdir()
     for name in ("one.mp4", "two.mp4"):

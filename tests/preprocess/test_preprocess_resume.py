@@ -31,8 +31,13 @@ def clips(tmp_path, flashing):
     return source
 
 
+def in_this_process(function, tasks, workers, on_crash):
+    for i, task in enumerate(tasks):
+        yield i, function(task)
+
+
 def fail_after(number, monkeypatch, error):
-    """The process is ended by ``error`` when clip ``number`` is to be done."""
+    """The process is ended by ``error`` when clip ``number`` is to be done; the clips are done in this process."""
     from anchor.preprocess import work
 
     done = []
@@ -45,6 +50,7 @@ def fail_after(number, monkeypatch, error):
 
     process_clip = work.process_clip
     monkeypatch.setattr(work, "process_clip", process)
+    monkeypatch.setattr("anchor.preprocess.run.run_all", in_this_process)
     return done
 
 

@@ -102,7 +102,7 @@ def row_offset(out):
     return pq.read_table(out / "report.parquet").to_pylist()[0]["corrected_ms"]
 
 
-def test_another_persons_voice_is_refused_with_its_reason(tmp_path, no_models, monkeypatch):
+def test_another_persons_voice_is_refused_with_its_reason(tmp_path, no_models, in_this_process, monkeypatch):
     """The verdict is the estimator's; here is what becomes of it."""
     verdict = FaceTiming("no match", None, 0.1, "at no shift does the sound fit the lips")
     monkeypatch.setattr("anchor.preprocess.clip.measure_face", lambda *_: verdict)

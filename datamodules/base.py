@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
@@ -15,6 +16,26 @@ from datamodules.quarantine import Quarantine
 from datamodules.windows import WindowDataset
 
 __all__ = ["WindowDataModule"]
+
+
+def check_count(name: str, value: Any, least: int) -> None:
+    """See that a setting is a whole number of at least ``least``.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"datamodule.{name}={value} is no count. Give a whole number from {least} on.")
+
+
+def check_share(name: str, value: Any) -> None:
+    """See that a setting is a number from 0 to 1.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ConfigError(f"datamodule.{name}={value} is no share. Give a number from 0 to 1.")
 
 
 class WindowDataModule(L.LightningDataModule):
@@ -64,6 +85,27 @@ class WindowDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        counts = {
+            "batch_size": batch_size, "windows_per_clip": windows_per_clip, "val_batch_size": val_batch_size,
+            "val_windows_per_clip": val_windows_per_clip, "prefetch": prefetch,
+        }  # fmt: skip
+        more = {
+            "negatives_per_window": negatives_per_window, "val_negatives": val_negatives, "num_workers": num_workers,
+            "cache_mb": cache_mb, "seed": seed,
+        }  # fmt: skip
+        for name, value in [*counts.items(), *more.items()]:
+            check_count(name, value, least=int(name in counts))
+        shares: dict[str, float] = {
+            "near": near,
+            "far": far,
+            "foreign": foreign,
+            "mirror": mirror,
+            "max_damaged": max_damaged,
+        }
+        for name, share in shares.items():
+            check_share(name, share)
+        if near + far + foreign == 0:
+            raise ConfigError("datamodule.near, far and foreign are all 0. Say where wrong speech comes from.")
         self.image_size, self.batch_size, self.windows_per_clip = image_size, batch_size, windows_per_clip
         self.negatives_per_window, self.seed = negatives_per_window, seed
         self.mix = NegativeMix(near=near, far=far, foreign=foreign)
@@ -78,6 +120,8 @@ class WindowDataModule(L.LightningDataModule):
         self.accept_other_data = accept_other_data
         self.quarantine = Quarantine(quarantine, max_damaged)
         self.source: ClipSource | None = None
+        self._train: WindowLoader | None = None
+        self._place: dict[str, Any] = {}
 
     def open_source(self) -> ClipSource:
         """The clips; opened once, when the trainer asks for the first loader."""
@@ -106,7 +150,22 @@ class WindowDataModule(L.LightningDataModule):
             rank=rank,
             world_size=world_size,
         )
-        return self._loader(dataset, order)
+        order.passes_are_whole = self.trainer is not None
+        loader = self._loader(dataset, order)
+        loader.is_last_unused = self._is_last_unused
+        place = self._train.state_dict() if self._train is not None else self._place
+        if place:  # a loader made anew goes on where the last one or the checkpoint stood
+            loader.load_state_dict(place)
+        self._train = loader
+        return loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands. Lightning asks the loader too, but does not always give its answer back."""
+        return self._train.state_dict() if self._train is not None else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on there, as soon as there is a loader."""
+        self._place = state_dict
 
     def val_dataloader(self) -> WindowLoader:
         """The fixed validation windows."""
@@ -135,6 +194,13 @@ class WindowDataModule(L.LightningDataModule):
             drawing=self.drawing,
             cache_mb=self.cache_mb // max(1, self.num_workers),
         )
+
+    def _is_last_unused(self) -> bool:
+        """Whether the trainer was stopped between taking a batch and its step."""
+        if self.trainer is None:
+            return False
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return progress.ready > progress.processed
 
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

@@ -7,7 +7,7 @@ import multiprocessing.connection
 import multiprocessing.context
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from torch.utils.data import DataLoader
@@ -59,18 +59,20 @@ class WindowLoader(DataLoader[LipBatch]):
             worker_init_fn=start_loader_process,
         )
         self.quarantine, self.identity, self.accept_other_data = quarantine, identity, accept_other_data
+        self.is_last_unused: Callable[[], bool] = lambda: False  # whether the batch handed out last was not learnt from
 
     def __iter__(self) -> Iterator[LipBatch]:  # type: ignore[override]
         for item in super().__iter__():
             batch, damages, error = cast(Item, item)
             if isinstance(self.sampler, TrainOrder):
                 self.quarantine.add(damages, self.sampler.num_windows)
-                self.sampler.advance()  # before it is handed out: a checkpoint made meanwhile counts it
             elif damages:
                 raise self.quarantine.refuse(damages[0])
             if error is not None:
                 raise error
             assert batch is not None
+            if isinstance(self.sampler, TrainOrder):
+                self.sampler.advance()  # before it is handed out: a checkpoint made after its step counts it
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
@@ -78,8 +80,9 @@ class WindowLoader(DataLoader[LipBatch]):
         if not isinstance(self.sampler, TrainOrder):
             return {}
         order = self.sampler
+        epoch, given = order.before if self.is_last_unused() else (order.epoch, order.given)
         return {
-            "plan": PLAN_VERSION, "seed": order.seed, "epoch": order.epoch, "given": order.given,
+            "plan": PLAN_VERSION, "seed": order.seed, "epoch": epoch, "given": given,
             "windows": order.num_windows, "group": order.groups.size, "data": self.identity,
         }  # fmt: skip
 

@@ -38,7 +38,9 @@ class WindowKey(NamedTuple):
 class TrainOrder(Sampler[list[WindowKey]]):
     """Batches of window keys for one rank; together the ranks see the same global batches as one rank alone.
 
-    A pass yields the batches from ``given`` to the end of ``epoch``; both say where the next pass begins. The weights
+    A pass yields the batches from ``given`` to the end of ``epoch``; both say where the next pass begins. With
+    ``passes_are_whole`` it goes on into the next epoch until it has ``len()`` batches, as a trainer counts on it who
+    ends passes by a number of its own. The weights
     of a global batch have a mean of one over all ranks: in the last one of an epoch what fills up has 0, and the others
     more than 1, so that the mean of ``weight * loss`` over the batch is the mean of the loss over its real windows.
 
@@ -69,18 +71,28 @@ class TrainOrder(Sampler[list[WindowKey]]):
             raise ConfigError(f"No training clip has {WINDOW_FRAMES} frames. Give longer clips to `anchor preprocess`.")
         self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
         self.epoch, self.given = 0, 0  # where the next pass begins: windows of the epoch that were seen before
+        self.before = 0, 0  # the same, one batch earlier
+        self.passes_are_whole = False
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""
         return -(-self.num_windows // self.batch_size)
 
     def __iter__(self) -> Iterator[list[WindowKey]]:
-        order = EpochOrder(self.groups, self.seed, self.epoch)
-        for start in range(self.given, self.num_windows, self.batch_size):
-            yield self._share(order, start)
+        epoch, given = self.epoch, self.given
+        order = EpochOrder(self.groups, self.seed, epoch)
+        for _ in range(len(self)):
+            if given >= self.num_windows:
+                if not self.passes_are_whole:
+                    return
+                epoch, given = epoch + 1, 0
+                order = EpochOrder(self.groups, self.seed, epoch)
+            yield self._share(order, given)
+            given += self.batch_size
 
     def advance(self) -> None:
         """One global batch further, into the next epoch where this one is done."""
+        self.before = self.epoch, self.given
         self.given += self.batch_size
         if self.given >= self.num_windows:
             self.epoch, self.given = self.epoch + 1, 0

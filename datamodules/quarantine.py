@@ -11,7 +11,7 @@ from pathlib import Path
 
 from anchor.errors import ConfigError, DamagedError, ShardError
 
-__all__ = ["Damage", "Quarantine"]
+__all__ = ["Damage", "Quarantine", "count_damaged"]
 
 MIN_ALLOWED = 32  # windows: one bad frame lies in five windows and more references, and must not end a small run
 
@@ -36,10 +36,10 @@ class Damage:
 
 
 class Quarantine:
-    """Keeps the count of one rank, and one file for all.
+    """Keeps the count of an epoch over all ranks and restarts, by the file that all of them write.
 
     Args:
-        path: ``quarantine.jsonl``, one line per window that damage changed; None only counts.
+        path: ``quarantine.jsonl``, one line per window that damage changed; None counts this rank alone.
         max_share: of an epoch's windows that damage may change before the run ends; 0 allows none, else 32 always may.
 
     Raises:
@@ -50,9 +50,9 @@ class Quarantine:
         if not 0 <= max_share <= 1:
             raise ConfigError(f"datamodule.max_damaged={max_share} is no share. Give 0 to 1, such as 0.001.")
         self.path, self.max_share, self.rank = Path(path) if path else None, max_share, rank
-        self.count = 0  # windows changed since the start
-        self._epoch, self._in_epoch = -1, 0
-        self._said = 0
+        self.count = 0  # windows that this rank had to change since it started
+        self._windows: dict[int, set[tuple[str, int]]] = {}  # changed in each epoch, by any rank
+        self._read, self._said = 0, 0
 
     def add(self, damages: Sequence[Damage], windows_in_epoch: int) -> None:
         """Count and write ``damages``.
@@ -61,11 +61,12 @@ class Quarantine:
             ShardError: the epoch holds more damage than is allowed.
         """
         for damage in damages:
-            if damage.epoch != self._epoch:
-                self._epoch, self._in_epoch = damage.epoch, 0
             self.count += 1
-            self._in_epoch += 1
             self._write(damage)
+            if self.path is None:
+                self._note(damage.epoch, damage.window)
+            else:
+                self._catch_up()
             self._check(damage, windows_in_epoch)
 
     def refuse(self, damage: Damage) -> ShardError:
@@ -78,25 +79,41 @@ class Quarantine:
 
     def _check(self, damage: Damage, windows_in_epoch: int) -> None:
         allowed = max(MIN_ALLOWED, int(self.max_share * windows_in_epoch)) if self.max_share else 0
-        if self._in_epoch > allowed:
+        changed = len(self._windows[damage.epoch])
+        if changed > allowed:
             raise ShardError(
-                f"{self._in_epoch} of the {windows_in_epoch} windows of epoch {damage.epoch} could not be read as they "
+                f"{changed} of the {windows_in_epoch} windows of epoch {damage.epoch} could not be read as they "
                 f"were written, and {allowed} may be (datamodule.max_damaged={self.max_share:g}); the last: "
                 f"{_where(damage)}: {damage.what}. Run `anchor shards verify`, and copy what it names "
                 f"again{self._see()}."
             )
         if self.count >= 2 * self._said:  # the first, then at every doubling
             self._said = self.count
-            shown = f"shown in its place: {damage.shown[0]} frame {damage.shown[1]}" if damage.shown else "drawn anew"
+            shown = f"shown in its place: {damage.shown[0]!r} frame {damage.shown[1]}" if damage.shown else "drawn anew"
             print(
-                f"anchor train: {_where(damage)}: {damage.what}; {shown}. {self.count} window"
-                f"{'s' * (self.count > 1)} so far; over {allowed} in an epoch the run ends{self._see()}.",
+                f"anchor train: {_where(damage)}: {damage.what}; {shown}. {changed} window"
+                f"{'s' * (changed > 1)} in this epoch; over {allowed} the run ends{self._see()}.",
                 file=sys.stderr,
                 flush=True,
             )
 
     def _see(self) -> str:
         return f" (list: {self.path})" if self.path else ""
+
+    def _note(self, epoch: int, window: tuple[str, int]) -> None:
+        self._windows.setdefault(epoch, set()).add(window)
+
+    def _catch_up(self) -> None:
+        """Read what all ranks have written since this one looked."""
+        assert self.path is not None
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._read += len(line)
+                for epoch, window in _changed(line):
+                    self._note(epoch, window)
 
     def _write(self, damage: Damage) -> None:
         if self.path is None:
@@ -112,3 +129,21 @@ class Quarantine:
 
 def _where(damage: Damage) -> str:
     return f"{damage.shard}: clip {damage.clip!r}, {damage.member} is damaged"
+
+
+def count_damaged(path: Path) -> int:
+    """How many training windows ``quarantine.jsonl`` says were changed, each once in an epoch."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        return len({found for line in file for found in _changed(line)})
+
+
+def _changed(line: bytes) -> list[tuple[int, tuple[str, int]]]:
+    """Epoch and window of a line on training; nothing of others, or of half a line that a full disk left."""
+    try:
+        record = json.loads(line)
+        clip, frame = record["window"]
+        return [(int(record["epoch"]), (str(clip), int(frame)))] if record["split"] == "train" else []
+    except (ValueError, KeyError, TypeError):
+        return []

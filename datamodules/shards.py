@@ -10,7 +10,7 @@ from anchor.batch import ClipSource
 from anchor.errors import ConfigError
 from anchor.shards import ShardSet
 from anchor.shards.cache import CacheSettings
-from datamodules.base import WindowDataModule
+from datamodules.base import WindowDataModule, check_count
 from datamodules.joined import JoinedSources
 
 __all__ = ["ShardDataModule"]
@@ -41,6 +41,8 @@ class ShardDataModule(WindowDataModule):
         self.cache_dir, self.cache_gb = cache_dir, cache_gb
         self.paths = [path] if isinstance(path, str) else list(path)
         self.repeats = list(repeat) or [1] * len(self.paths)
+        for times in self.repeats:
+            check_count("repeat", times, least=1)
         if len(self.repeats) != len(self.paths):
             raise ConfigError(
                 f"datamodule.repeat={self.repeats} has {len(self.repeats)} numbers for {len(self.paths)} folders of "

@@ -106,7 +106,7 @@ class WindowDataset(Dataset[Item]):
                 continue
             if found:
                 found[0] = replace(found[0], shown=(self.clips[shown.clip].key, shown.frame))
-            damages += (found + redrawn)[:1]
+            damages += (found + redrawn)[: int(key.weight > 0)]  # what only fills a batch up is not learnt from
             return window
         damages += found[:1]
         raise ShardError(

@@ -13,7 +13,7 @@ from typing import Any
 
 from anchor.errors import ConfigError
 from launch.accelerators import Machine
-from launch.worker import CONFIG_HASH, RESULT, hash_config
+from launch.worker import AGENT_PID, CONFIG_HASH, RESULT, hash_config
 
 __all__ = ["JobError", "run_job"]
 
@@ -41,6 +41,7 @@ def run_job(config_path: Path, machine: Machine) -> dict[str, Any]:
             "accelerator.nodes: several machines are started by torchrun with `-m launch.worker CONFIG` on each."
         )
     os.environ[CONFIG_HASH] = hash_config(config_path)
+    os.environ[AGENT_PID] = str(os.getpid())
     os.environ["PYTHONSAFEPATH"] = "1"  # a folder named launch where the user stands must not hide ours
     # Half of the logical cores: hyper-threads and loaders want the rest, and threads that wait spin against each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // (2 * machine.devices))))

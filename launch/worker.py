@@ -23,10 +23,12 @@ from typing import Any, NoReturn
 from anchor.errors import AnchorError, ConfigError
 from anchor.guard import check_packages
 
-__all__ = ["CONFIG_HASH", "RESULT", "hash_config", "leave", "main", "run"]
+__all__ = ["AGENT_PID", "CONFIG_HASH", "RESULT", "hash_config", "leave", "main", "run"]
 
 CONFIG_HASH = "ANCHOR_CONFIG_SHA256"  # what the parent composed, for every worker to compare
 RESULT = "result.json"
+QUARANTINE = "quarantine.jsonl"  # as conf/datamodule/windows.yaml names it
+AGENT_PID = "ANCHOR_AGENT_PID"  # whose death ends the workers
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
@@ -42,10 +44,10 @@ def die_with_parent() -> None:
     Workers have sessions of their own: after a SIGKILL of the agent they would train on, unseen, and write checkpoints
     over those of the run that the user starts next.
     """
-    parent = os.getppid()
+    parent = int(os.environ.get(AGENT_PID) or os.getppid())  # it may have died before this process looked
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died meanwhile
+    if os.getppid() != parent:
         os._exit(1)
 
 
@@ -97,6 +99,7 @@ def run(config_path: Path) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from anchor.models.sizes import show_size
+    from datamodules.quarantine import count_damaged
     from launch.accelerators import resolve_machine
     from launch.build import build
     from lightning_modules.callbacks import batches_seen
@@ -114,8 +117,10 @@ def run(config_path: Path) -> dict[str, Any]:
         print(f"anchor train: {show_size(built.module.net)}", file=sys.stderr)  # type: ignore[arg-type]
     if built.resume and trainer.is_global_zero:
         print(f"anchor train: going on from {built.resume}", file=sys.stderr)
+    if not built.resume and trainer.is_global_zero:
+        (run_dir / QUARANTINE).unlink(missing_ok=True)  # of a run that this one replaces
     trainer.fit(built.module, datamodule=built.datamodule, ckpt_path=built.resume, weights_only=True)
-    last, quarantine = run_dir / "checkpoints" / "last.ckpt", run_dir / "quarantine.jsonl"
+    last = run_dir / "checkpoints" / "last.ckpt"
     trainer.save_checkpoint(last)
     steps = batches_seen(trainer)
     scores: Mapping[str, Any] = {
@@ -125,7 +130,7 @@ def run(config_path: Path) -> dict[str, Any]:
     if not scores or not isinstance(interval, int) or steps % interval:
         scores = next(iter(trainer.validate(built.module, datamodule=built.datamodule, verbose=False)), {})
     metrics = {key: float(value) for key, value in scores.items()}
-    damaged = quarantine.read_text(encoding="utf-8").count("\n") if quarantine.is_file() else 0
+    damaged = count_damaged(run_dir / QUARANTINE)
     result = {"checkpoint": str(last), "steps": steps, "damaged_windows": damaged, "metrics": metrics}
     if trainer.is_global_zero:
         (run_dir / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

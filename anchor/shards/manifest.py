@@ -29,6 +29,7 @@ STANDARD_KEYS = (
 SHARD_NAME = re.compile(r"shard-\d{6,9}\.tar")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_SIDE = 4096  # pixels of a crop
+MIN_FRAME_BYTES = 100  # the speech of a frame alone has 512, but at the end of a clip
 
 
 def manifest_text(manifest: Mapping[str, Any], clips: ClipTable) -> bytes:
@@ -123,6 +124,7 @@ def _check_content(manifest: dict[str, Any]) -> ClipTable:
         names.add(shard["name"])
     _expect(manifest, "", "speakers", _are_texts, "a list of names")
     _expect(manifest, "", "splits", lambda value: isinstance(value, dict), "an object")
+    _expect(manifest, "", "splits", lambda value: _are_texts(list(value)), "an object of names")
     for name, counts in manifest["splits"].items():
         for count in ("clips", "frames"):
             _expect(counts, f"splits.{name}.", count, _is_count, "a count")
@@ -138,18 +140,28 @@ def _clip_table(manifest: dict[str, Any]) -> ClipTable:
     arrays = {}
     for name, limit in limits.items():
         _expect(columns, "clips.", name, lambda value: isinstance(value, list) and len(value) == count, "a column")
+        if not all(type(value) is int for value in columns[name]):
+            raise ValueError(f"clips.{name} has something that is no whole number")
         array = np.array(columns[name], np.int64 if columns[name] else None)
         if array.ndim != 1 or (len(array) and not 0 <= array.min() <= array.max() < limit):
             raise ValueError(f"clips.{name} has a number outside 0 to {limit - 1}")
         arrays[name] = array.astype(np.int32)
     if len(keys) != count or len(set(keys)) != count:
         raise ValueError(f"it has {len(keys)} keys, {len(set(keys))} different ones, for {count} clips")
-    strange = next((key for key in keys if not key or "\n" in key or key.startswith("/") or ".." in key), None)
+    strange = next(
+        (key for key in keys if not key.isprintable() or key.startswith("/") or ".." in key or not key), None
+    )
     if strange is not None:
         raise ValueError(f"{strange!r} cannot be the key of a clip")
     held = np.bincount(arrays["shards"], minlength=len(shards))
     if (np.diff(arrays["shards"]) < 0).any() or held.tolist() != [shard["clips"] for shard in shards]:
         raise ValueError("its clips do not lie in its shards one after another")
+    frames = np.bincount(arrays["shards"], arrays["num_frames"], len(shards))
+    short = np.flatnonzero(frames * MIN_FRAME_BYTES > [shard["bytes"] for shard in shards])
+    if len(short):
+        raise ValueError(
+            f"{shards[int(short[0])]['name']} is too small for the {int(frames[short[0]])} frames it claims"
+        )
     if int(arrays["num_frames"].astype(np.int64).sum()) != manifest["num_frames"]:
         raise ValueError(f"its clips do not have {manifest['num_frames']} frames together")
     return ClipTable(keys, manifest["speakers"], arrays["speakers"], list(manifest["splits"]), arrays["splits"],
@@ -174,4 +186,12 @@ def _is_count(value: Any) -> bool:
 
 
 def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return isinstance(value, list) and all(isinstance(item, str) and _is_unicode(item) for item in value)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True

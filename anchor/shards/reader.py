@@ -177,7 +177,7 @@ class ShardSet:
                 raise
             except OSError as error:
                 raise IndexFileError(f"{self.url}/{name} cannot be read ({error}). {RESTORE}") from error
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, RecursionError) as error:
                 raise IndexFileError(f"{self.url}/{name} {error}. {RESTORE}") from error
             self._indexes[shard] = index
         return index

@@ -30,9 +30,15 @@ class MissingFileError(ShardError, FileNotFoundError):
 
 
 def shown_url(url: str) -> str:
-    """``url`` as messages may show it: without user, password, query (signatures are there) and fragment."""
+    """``url`` as messages may show it: without user, password, query (signatures are there) and fragment.
+
+    A password that was not percent-encoded may hold a slash, a question mark or a hash: where the address has an @
+    after the first of them, nothing of it is shown.
+    """
     scheme, separator, rest = url.partition("://")
     host, slash, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
+    if "@" in rest and "@" not in host and ":" in host:
+        return f"{scheme}{separator}..."
     return f"{scheme}{separator}{host.rpartition('@')[2]}{(slash + path).rstrip('/')}"
 
 
@@ -190,7 +196,7 @@ def _open_store(url: str, retries: Retries) -> Store:
             f"{shown_url(url)}: Anchor reads shards from a folder, https://, http:// and s3://, not from {scheme}:."
         )
     if scheme == "s3":
-        if not host or "@" in host:
+        if not host or "@" in host or ":" in host:
             raise ConfigError(
                 f"{shown_url(url)}: an S3 address is s3://bucket/folder; credentials and endpoint come from the "
                 "environment (AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL ...)."

@@ -51,7 +51,7 @@ def show(path: str, *, key: str | None = None, out: Path | None = None) -> None:
     if number is None:
         raise ConfigError(
             f"{source.url} has no clip {key!r}.{nearest(key, source.clips.keys())} "
-            f"`anchor shards show {path}` lists all."
+            f"`anchor shards show {source.url}` lists all."
         )
     clip = source.clips[number]
     print(f"{clip.key}: {clip.speaker}, {clip.split}, {clip.num_frames} frames, {clip.num_frames / FPS:.2f} s")

@@ -70,7 +70,7 @@ def verify(path: str, *, workers: int = 1) -> None:
         raise ShardError(
             f"{source.url} is damaged: {counted(len(found), 'finding')} in {bad_files} of "
             f"{2 * len(source.manifest['shards'])} files, {bad_clips} of {counted(clips, 'clip')}. Copy these "
-            f"files again; `anchor shards merge source={path} out=NEW damaged=skip` saves the clips that are whole."
+            f"files again; `anchor shards merge source={source.url} out=NEW damaged=skip` saves what is whole."
         )
     print(f"{source.url}: {counted(clips, 'clip')}, {members} members, {num_bytes} bytes: all as written")
 

@@ -9,7 +9,9 @@ from stand_ins import DamagedClips
 
 from anchor.errors import ShardError
 from datamodules.base import WindowDataModule
-from datamodules.quarantine import MIN_ALLOWED
+from datamodules.order import WindowKey
+from datamodules.quarantine import MIN_ALLOWED, Damage, Quarantine, count_damaged
+from datamodules.windows import WindowDataset
 
 
 class Data(WindowDataModule):
@@ -46,7 +48,7 @@ def test_a_damaged_frame_costs_only_the_windows_that_need_it_and_each_gets_a_sta
     assert {(line["shard"], line["clip"], line["member"]) for line in lines} == {("s.tar", "clip0", "frames.jpgs")}
     assert {line["shown"][0] for line in lines} == {"clip0"}
     printed = capsys.readouterr().err
-    assert "s.tar: clip 'clip0', frames.jpgs is damaged: its bytes do not match; shown in its place: clip0" in printed
+    assert "s.tar: clip 'clip0', frames.jpgs is damaged: its bytes do not match; shown in its place: 'clip0'" in printed
     assert len(printed.splitlines()) == 3  # at 1, 2 and 4 windows
 
 
@@ -104,3 +106,29 @@ def test_a_set_that_is_damaged_everywhere_ends_the_run():
     source.bad_mels = {f"clip{i}" for i in range(4)}
     with pytest.raises(ShardError, match="16 windows that should have taken its place"):
         list(Data(source, max_damaged=1.0).train_dataloader())
+
+
+def test_ranks_and_restarts_share_one_count(tmp_path):
+    """Four ranks that see a quarter each end where one would, and a restart does not begin to count anew."""
+    path = tmp_path / "quarantine.jsonl"
+    quarantines = [Quarantine(path, 0.001, rank) for rank in range(4)]
+    for frame in range(32):
+        quarantines[frame % 4].add([damage(frame)], 1000)
+    with pytest.raises(ShardError, match="33 of the 1000 windows of epoch 2"):
+        quarantines[0].add([damage(32)], 1000)
+    again = Quarantine(path, 0.001)
+    again.add([damage(0, epoch=3)], 1000)  # another epoch begins at nothing
+    with pytest.raises(ShardError, match="33 of the 1000"):
+        Quarantine(path, 0.001).add([damage(0)], 1000)  # the same epoch after a kill; a window counts once
+    path.write_text(path.read_text() + '{"half a li')
+    assert count_damaged(path) == 34
+
+
+def damage(frame, epoch=2):
+    return Damage("s.tar", "c", "frames.jpgs", "torn", "train", epoch, ("c", frame), ("c", 0))
+
+
+def test_what_only_fills_a_batch_up_is_no_damage():
+    data = WindowDataset(DamagedClips(), "train", image_size=32, seed=0, drawing=False)
+    assert len(data[[WindowKey(0, 10, 0)]].damages) == 1
+    assert data[[WindowKey(0, 10, 0, weight=0.0)]].damages == []

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from anchor.errors import CheckpointError
+from anchor.errors import CheckpointError, ConfigError
 from datamodules.base import WindowDataModule
 from datamodules.record import KeyRecord
 
@@ -128,7 +128,7 @@ def test_other_shards_are_refused_or_begin_the_next_epoch_if_asked(numbered_clip
     assert (loader.sampler.epoch, loader.sampler.given) == (1, 0)
 
 
-def fit(numbered_clips, tmp_path, steps, resume=None, every=1, **trainer):
+def fit(numbered_clips, tmp_path, steps=-1, resume=None, every=1, module=None, more=(), **trainer):
     """The keys of every step, as the record has them."""
     record = KeyRecord(str(tmp_path / "keys"))
     save = L.pytorch.callbacks.ModelCheckpoint(
@@ -136,9 +136,9 @@ def fit(numbered_clips, tmp_path, steps, resume=None, every=1, **trainer):
     )
     options = {"max_steps": steps, "max_epochs": -1, "val_check_interval": 2, "check_val_every_n_epoch": None}
     L.Trainer(
-        accelerator="cpu", logger=False, callbacks=[record, save], num_sanity_val_steps=0, enable_progress_bar=False,
-        enable_model_summary=False, use_distributed_sampler=False, **{**options, **trainer},
-    ).fit(Weigher(), datamodule=Data(numbered_clips()), ckpt_path=resume, weights_only=True)  # fmt: skip
+        accelerator="cpu", logger=False, callbacks=[record, save, *more], num_sanity_val_steps=0,
+        enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False, **{**options, **trainer},
+    ).fit(module or Weigher(), datamodule=Data(numbered_clips()), ckpt_path=resume, weights_only=True)  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "keys" / "rank-0.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
     return [line["keys"] for line in lines]
@@ -162,3 +162,64 @@ def test_limited_epochs_go_on_through_the_data(numbered_clips, tmp_path):
     assert fit(
         numbered_clips, tmp_path / "limited", 16, limit_train_batches=3, resume=tmp_path / "limited" / "5.ckpt"
     )[:14] == whole  # fmt: skip
+
+
+@pytest.mark.parametrize("reload", [0, 1])
+def test_a_finished_epoch_is_followed_by_the_next_also_without_max_steps(numbered_clips, tmp_path, reload):
+    """Lightning does not give a loader its state back there, and makes loaders anew where it is asked to."""
+    options = {"max_steps": -1, "reload_dataloaders_every_n_epochs": reload, "val_check_interval": 1.0}
+    options["check_val_every_n_epoch"] = 1
+    whole = fit(numbered_clips, tmp_path / "whole", **{**options, "max_epochs": 3})
+    assert len(whole) == 21
+    assert whole[:7] != whole[7:14]
+    fit(numbered_clips, tmp_path / "parts", **{**options, "max_epochs": 1})
+    resume = tmp_path / "parts" / "7.ckpt"
+    assert fit(numbered_clips, tmp_path / "parts", resume=resume, **{**options, "max_epochs": 3}) == whole
+
+
+class Stumbler(Weigher):
+    """Fails once, in the middle of a step."""
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == 3:
+            raise RuntimeError("the card fell off")
+        return super().training_step(batch, batch_idx)
+
+
+def test_a_checkpoint_made_in_a_fall_does_not_count_the_batch_that_was_not_learnt(numbered_clips, tmp_path):
+    whole = fit(numbered_clips, tmp_path / "whole", 12)
+    fallen = L.pytorch.callbacks.OnExceptionCheckpoint(tmp_path / "parts", filename="fallen")
+    with pytest.raises(RuntimeError, match="the card fell off"):
+        fit(numbered_clips, tmp_path / "parts", 12, module=Stumbler(), more=[fallen])
+    assert fit(numbered_clips, tmp_path / "parts", 12, resume=tmp_path / "parts" / "fallen.ckpt") == whole
+
+
+def test_short_passes_leave_no_gradient_behind(numbered_clips, tmp_path):
+    limited = {"limit_train_batches": 4, "accumulate_grad_batches": 2}
+    keys = fit(numbered_clips, tmp_path / "limited", 8, every=2, **limited)
+    assert len(keys) == 16  # two batches for every step, across the epoch's end
+    assert keys[:14] == fit(numbered_clips, tmp_path / "whole", 14)
+
+
+def test_another_seed_is_another_order(numbered_clips):
+    assert epochs(numbered_clips, 1, seed=0) != epochs(numbered_clips, 1, seed=1)
+
+
+def test_other_data_of_equal_size_are_refused(numbered_clips):
+    source, other = numbered_clips(), numbered_clips()
+    source.identity, other.identity = "one", "two"
+    state = Data(source).train_dataloader().state_dict()
+    with pytest.raises(CheckpointError, match="made with other shards"):
+        Data(other).train_dataloader().load_state_dict(state)
+    with pytest.raises(CheckpointError, match="another order of windows"):
+        Data(source).train_dataloader().load_state_dict({**state, "plan": 1})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"val_batch_size": -3}, {"val_windows_per_clip": 0}, {"negatives_per_window": -1}, {"seed": -1}, {"prefetch": 0},
+     {"near": 0, "far": 0, "foreign": 0}, {"near": -1}, {"mirror": 5}, {"max_damaged": "a"}],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused_in_a_sentence(numbered_clips, options):
+    with pytest.raises(ConfigError, match=f"datamodule.{next(iter(options))}"):
+        Data(numbered_clips(), **options)

@@ -83,3 +83,15 @@ def test_loaders_yield_whole_batches_whatever_the_workers(numbered_clips, num_wo
 def test_a_source_without_a_split_is_refused(numbered_clips):
     with pytest.raises(ConfigError, match="hold no val clip"):
         Module(numbered_clips(val=0)).setup()
+
+
+def test_chances_depend_on_the_seed_and_on_the_clip(numbered_clips):
+    source = numbered_clips(lengths=(30, 30, 30, 36))
+    one, two = (
+        WindowDataset(source, "train", image_size=32, seed=seed, negatives_per_window=1, disguise=Disguise())
+        for seed in (0, 1)
+    )
+    key = WindowKey(0, 10, 0)
+    assert not torch.equal(one[[key]].batch["faces_BTCHW"], two[[key]].batch["faces_BTCHW"])
+    looks = [one[[key._replace(clip=clip)]].batch["faces_BTCHW"][0, 0, 1].float() for clip in (0, 1)]
+    assert not torch.equal(*looks)  # the stand-in's green is the frame alone: only chance can tell them apart

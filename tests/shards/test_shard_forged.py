@@ -1,6 +1,7 @@
 """Sets made to harm: every checksum is right, and what they claim is not."""
 
 import dataclasses
+import hashlib
 import io
 import json
 import pickle
@@ -272,15 +273,33 @@ def test_indexes_of_something_else_are_refused(forged, old, new, what):
 
 
 def test_frames_that_the_manifest_invents_are_not_drawn(forged, little_memory):
-    def change(manifest):
-        manifest["clips"]["num_frames"][0] = 2**31 - 1
-        manifest["num_frames"] = 2**31 - 1 + 12
+    def change(num_frames):
+        def edit(manifest):
+            manifest["clips"]["num_frames"][0] = num_frames
+            manifest["num_frames"] = num_frames + 12
 
-    edit_manifest(forged, change)
+        edit_manifest(forged, edit)
+
+    change(13)
     source = ShardSet(forged)
-    with pytest.raises(DamagedError, match=r"lists 12 frames, not 2147483647"):
+    with pytest.raises(DamagedError, match=r"lists 12 frames, not 13"):
         source.read_frames(source.clips[0], [0])
-    assert any("it lists 12 frames, not 2147483647" in str(found) for found in source.verify())
+    assert any("it lists 12 frames, not 13" in str(found) for found in source.verify())
+    for invented, words in ((2**31 - 1, "too small for the 2147483659 frames"), (12.5, "24.5, not a count")):
+        change(invented)
+        with pytest.raises(ShardError, match=words):
+            ShardSet(forged)
+
+
+def test_an_index_of_endless_brackets_is_damage_and_no_traceback(forged):
+    shard = json.loads((forged / "manifest.json").read_text())["shards"][0]
+    path = forged / shard["name"].replace(".tar", ".idx")
+    data = b"[" * 200_000
+    path.write_bytes(data)
+    sums = {"index_bytes": len(data), "index_sha256": hashlib.sha256(data).hexdigest()}
+    edit_manifest(forged, lambda manifest: manifest["shards"][0].update(sums))
+    with pytest.raises(ShardError, match=path.name):
+        ShardSet(forged).read_mel(ShardSet(forged).clips[0])
 
 
 def test_sizes_that_the_manifest_invents_take_no_memory(forged, little_memory):

@@ -195,7 +195,7 @@ def test_many_clips_open_from_columns(shards, tmp_path):
     manifest = json.loads((shards / "manifest.json").read_text())
     count = 20_000
     manifest["shards"] = manifest["shards"][:1]
-    manifest["shards"][0]["clips"] = count
+    manifest["shards"][0].update(clips=count, bytes=6000 * count)
     manifest["num_clips"], manifest["num_frames"] = count, 10 * count
     manifest["clips"] = {
         "keys": [f"speaker{i % 7}/{i:07d}" for i in range(count)], "speakers": [i % 3 for i in range(count)],

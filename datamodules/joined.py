@@ -16,7 +16,8 @@ __all__ = ["JoinedClips", "JoinedSources", "frames_of", "repeats_of"]
 class JoinedClips(Sequence[ClipEntry]):
     """The clips of several sequences, or some of them.
 
-    A key is that of the clip behind the number of its sequence, ``"0/key"``; a location is that number and the entry.
+    A key is that of the clip, behind the number of its sequence where there are several, ``"0/key"``; a location is
+    that number and the entry.
 
     Args:
         parts: the sequences.
@@ -44,7 +45,8 @@ class JoinedClips(Sequence[ClipEntry]):
         place = int(self._chosen[number])
         part = int(np.searchsorted(self._ends, place, side="right"))
         entry = self._parts[part][place - (int(self._ends[part - 1]) if part else 0)]
-        return replace(entry, key=f"{part}/{entry.key}", location=(part, entry), repeat=self._repeats[part])
+        key = entry.key if len(self._parts) == 1 else f"{part}/{entry.key}"
+        return replace(entry, key=key, location=(part, entry), repeat=self._repeats[part])
 
     @property
     def num_frames(self) -> np.ndarray:

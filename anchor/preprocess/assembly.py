@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,28 @@ class Summary:
     seconds: float
     shards: int
     out: str
+    offsets: Mapping[str, int] = field(default_factory=dict)  # clips by what was found of their sound's offset
 
     def __str__(self) -> str:
+        found = ", ".join(f"{count} {name}" for name, count in self.offsets.items())
         return (
             f"{self.out}: {self.kept} clips kept, {self.refused} refused, {self.segments} segments, "
             f"{self.frames} frames, {self.seconds:.1f} s, {self.shards} shard{'s' * (self.shards != 1)}"
+            f"{'; offset of the sound: ' * bool(found)}{found}"
         )
+
+
+def count_offsets(results: Sequence[ClipResult]) -> dict[str, int]:
+    """Clips by what became of the offset of their sound; those where none was measured are left out."""
+    counts = dict.fromkeys(("corrected", "left as it is", "not established", "no match"), 0)
+    for result in results:
+        offset = result.facts.get("offset", {})
+        status = offset.get("status")
+        if status == "established":
+            counts["corrected" if offset["corrected_ms"] else "left as it is"] += 1
+        elif status in counts:
+            counts[status] += 1
+    return {name: count for name, count in counts.items() if count}
 
 
 def assemble(
@@ -68,7 +84,7 @@ def assemble(
             writer.close()
         raise
     kept = sum(result.is_kept for result in results)
-    counts = {"kept": kept, "refused": len(results) - kept}
+    counts: dict[str, Any] = {"kept": kept, "refused": len(results) - kept, "offsets": count_offsets(results)}
     manifest = writer.close({**origin, "sources": counts})
     frames = sum(part.num_frames for part in parts)
     summary = Summary(**counts, segments=len(parts), frames=frames, seconds=frames / FPS,

@@ -93,11 +93,13 @@ def _process(source: Source, settings: ClipSettings, folder: Path, result: ClipR
     try:
         if settings.faces == "speaking":
             people = keep_speaking([(own.person, own.motion) for own in crops], samples, result)
+        cuts = result.facts["cuts"]
         mouths = {own.person.number: own.mouth for own in crops}
         timing = settle_offset(
             {
-                person.number: FaceTiming() if (mouth := mouths[person.number]) is None else measure_face(mouth, mel_SM)
+                person.number: FaceTiming() if mouth is None else measure_face(mouth, mel_SM, cuts)
                 for person in people
+                for mouth in (mouths[person.number],)
             },
             samples, total, settings,
         )  # fmt: skip

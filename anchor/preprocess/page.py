@@ -145,9 +145,11 @@ def _facts(result: ClipResult) -> list[str]:
     offset = facts.get("offset", {})
     if offset.get("status", "not measured") != "not measured":
         value = "" if offset["offset_ms"] is None else f", the sound is {_late(offset['offset_ms'])}"
-        sure = "" if offset["confidence"] is None else f", confidence {offset['confidence']:.2f}"
-        done = f", corrected by {offset['corrected_ms']:.0f} ms" if offset["corrected_ms"] else ""
-        shown.append(f"offset {offset['status']}{value}{sure}{done}")
+        is_sure = offset["status"] == "established" and offset["confidence"] is not None
+        sure = f", confidence {offset['confidence']:.2f}" if is_sure else ""
+        why = f": {offset['reason']}" if not is_sure and offset.get("reason") else ""
+        done = f", corrected by {offset['corrected_ms']:.0f} ms" if offset["corrected_ms"] and result.is_kept else ""
+        shown.append(f"offset {offset['status']}{value}{sure}{why}{done}")
     return shown
 
 

@@ -123,6 +123,11 @@ def preprocess(
     if media_decoder == "ffmpeg":
         find_ffmpeg()
         check_ffmpeg_args(media_ffmpeg_args)
+    elif media_ffmpeg_args:
+        raise ConfigError(
+            f"media.ffmpeg_args={','.join(media_ffmpeg_args)} is for media.decoder=ffmpeg, and this run has "
+            f"media.decoder={media_decoder}. Add media.decoder=ffmpeg."
+        )
     settings = replace(settings, detector=found)  # type: ignore[arg-type]
     recipe = {**asdict(settings), **asdict(selection), "val_share": val_share, "split": split}
     made_from = _fingerprint(sources, recipe)

@@ -62,7 +62,8 @@ def find_sources(source: Path) -> list[Source]:
         while key in taken:
             key, number = f"{plain}_{number}", number + 1
         taken.add(key)
-        speaker = path.parent.name if path.parent != root else path.stem
+        folders = path.relative_to(root).parts[:-1]
+        speaker = folders[0] if folders else path.stem  # what lies deeper is a matter of the speaker's own
         found.append(Source(path, name, key, speaker, _truth_path(path)))
     return found
 

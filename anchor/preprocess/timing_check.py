@@ -5,7 +5,9 @@ Shape suffixes: L samples, S mel steps, M mel bins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,13 +15,17 @@ import numpy as np
 
 from anchor.preprocess.settings import ClipSettings
 from anchor.preprocess.sync import MouthLog, measure_offset
-from anchor.timing import SAMPLE_RATE, SAMPLES_PER_FRAME, num_frames
+from anchor.preprocess.sync.offset import Limits, measure_stretches
+from anchor.timing import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, num_frames
 
 __all__ = ["FaceTiming", "Settled", "measure_face", "settle_offset"]
 
 # Less is left alone: nobody notices sound that is 45 ms early (ITU-R BT.1359-1), it is hardly more than a frame, and
 # the measurement itself is up to 30 ms off (docs/sync.md).
 LEAST_MS = 45.0
+MIN_SHOT = 3 * FPS  # frames of a shot that is asked
+SAME_MS = 80.0  # two frames
+LEAST_SCORE = 0.5  # of a shot too short to be measured: half a standard deviation above chance at the clip's offset
 
 Status = Literal["established", "not established", "no match", "not measured"]
 
@@ -61,10 +67,33 @@ class Settled:
         return found
 
 
-def measure_face(mouth: MouthLog, mel_SM: np.ndarray) -> FaceTiming:
-    """How late the sound, whose log-mel is ``mel_SM``, is for one face."""
+def measure_face(mouth: MouthLog, mel_SM: np.ndarray, cuts: Sequence[int] = ()) -> FaceTiming:
+    """How late the sound, whose log-mel is ``mel_SM``, is for one face; ``cuts`` are the first frames of new shots.
+
+    What was cut together may come from several recordings: an offset is established only where no shot speaks against
+    it. One long enough to be measured alone must give the same; a shorter one must at least prefer it to chance.
+    """
     found = measure_offset(mouth, mel_SM)
-    return FaceTiming(found.status, found.offset_ms, found.confidence, found.reason)
+    timing = FaceTiming(found.status, found.offset_ms, found.confidence, found.reason)
+    offset_ms = found.offset_ms
+    if offset_ms is None or found.status != "established":
+        return timing
+    for first, stop in itertools.pairwise([0, *cuts, sys.maxsize] if cuts else [0]):
+        shot = [stretch for stretch in mouth.stretches() if first <= stretch.start < stop]
+        frames = sum(len(stretch.mouth) for stretch in shot)
+        if frames < MIN_SHOT:
+            continue
+        own = measure_stretches(shot, mel_SM, Limits(min_frames=MIN_SHOT))
+        _, score = min(own.curve, key=lambda point: abs(point[0] - offset_ms), default=(0, 0.0))
+        if frames >= Limits().min_frames:
+            agrees = own.offset_ms is not None and abs(own.offset_ms - offset_ms) <= SAME_MS
+        else:
+            agrees = score > LEAST_SCORE
+        if not agrees:
+            whole = f"the clip as a whole says {offset_ms:+.0f} ms"
+            reason = f"the shots disagree: {whole}, the shot from {first / FPS:.1f} s {own}"
+            return FaceTiming("not established", None, found.confidence, reason)
+    return timing
 
 
 def settle_offset(

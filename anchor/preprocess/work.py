@@ -25,7 +25,7 @@ from anchor.preprocess.watch import beat, rest
 
 __all__ = ["RECIPE_VERSION", "FinishedClips", "WorkFolder", "file_states"]
 
-RECIPE_VERSION = 3  # raise it when the same source and arguments would give other shards
+RECIPE_VERSION = 4  # raise it when the same source and arguments would give other shards
 RESULT = "result.json"
 
 

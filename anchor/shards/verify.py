@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anchor.errors import ConfigError, DamagedError, ShardError
@@ -51,11 +52,29 @@ def verify(path: str, *, workers: int = 1) -> None:
         ConfigError: ``workers`` is below 1.
         ShardError: the set is damaged, or is none.
     """
+    import tempfile
+
+    from anchor.shards.cache import CacheSettings
+    from anchor.shards.folder import LocalFolder
     from anchor.shards.reader import ShardSet
 
     if workers < 1:
         raise ConfigError(f"workers={workers} reads nothing. Give 1 or more.")
     source = ShardSet(path, any_mel=True, check=False)
+    if isinstance(source.folder, LocalFolder):
+        _verify(source, workers)
+        return
+    # What lies in the cache says nothing of what lies there: everything is fetched anew.
+    place = CacheSettings().place
+    place.mkdir(parents=True, exist_ok=True)
+    room = (workers + 2) * max(
+        (shard["bytes"] + shard["index_bytes"] for shard in source.manifest["shards"]), default=1
+    )
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix="anchor-verify-") as folder:
+        _verify(ShardSet(path, CacheSettings(Path(folder), room), any_mel=True, check=False), workers)
+
+
+def _verify(source: ShardSet, workers: int) -> None:
     progress = Progress("verify", source.manifest["num_bytes"])
     found: list[Damage] = []
     for damage in find_damage(source, workers, progress.add):
@@ -66,10 +85,14 @@ def verify(path: str, *, workers: int = 1) -> None:
     clips = len(source.clips)
     members, num_bytes = clips * len(MEMBERS[source.codec]), source.manifest["num_bytes"]
     if found:
-        bad_clips, bad_files = len({d.key for d in found if d.key}), len({d.file for d in found})
+        bad_files = {d.file for d in found}
+        bad_keys, files = {d.key for d in found if d.key}, {d.file for d in found if not d.key}
+        for number, shard in enumerate(source.manifest["shards"]):
+            if {shard["name"], index_name(shard["name"])} & files:  # a whole file: none of its clips is to be trusted
+                bad_keys |= {source.clips.key(clip) for clip in source.clip_range(number)}
         raise ShardError(
-            f"{source.url} is damaged: {counted(len(found), 'finding')} in {bad_files} of "
-            f"{2 * len(source.manifest['shards'])} files, {bad_clips} of {counted(clips, 'clip')}. Copy these "
+            f"{source.url} is damaged: {counted(len(found), 'finding')} in {len(bad_files)} of "
+            f"{2 * len(source.manifest['shards'])} files, {len(bad_keys)} of {counted(clips, 'clip')}. Copy these "
             f"files again; `anchor shards merge source={source.url} out=NEW damaged=skip` saves what is whole."
         )
     print(f"{source.url}: {counted(clips, 'clip')}, {members} members, {num_bytes} bytes: all as written")

@@ -1,6 +1,5 @@
 """The cache of fetched shards: many processes, little room, bad files, bad disks."""
 
-import contextlib
 import errno
 import fcntl
 import hashlib
@@ -8,8 +7,10 @@ import multiprocessing
 import os
 import random
 import signal
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from remote_workers import PATIENT, QUICK, fetch_all
@@ -289,6 +290,14 @@ def test_a_full_disk_first_costs_old_copies_and_then_is_said(place):
     assert not list(place.glob(".*"))
 
 
+@pytest.fixture
+def open_place():
+    """A cache that other users reach, which the temporary folders of tests are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder) / "cache"
+
+
 def _as_nobody(queue, deed):
     if os.getuid() == 0:
         os.setgid(65534)
@@ -299,13 +308,11 @@ def _as_nobody(queue, deed):
         queue.put(f"ShardError: {error}")
 
 
-def test_a_cache_that_may_only_be_read_gives_what_it_has(web, wanted, place, tmp_path):
+def test_a_cache_that_may_only_be_read_gives_what_it_has(web, wanted, open_place):
+    place = open_place
     for file in wanted[:2]:
         remote(web, place).fetch(*file)
     os.utime(place / wanted[1][2], (0, 0))  # this one lost its seal
-    for parent in [tmp_path, *tmp_path.parents][:3]:
-        with contextlib.suppress(OSError):
-            parent.chmod(0o755)
     place.chmod(0o555)
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
@@ -324,10 +331,8 @@ def test_a_cache_that_may_only_be_read_gives_what_it_has(web, wanted, place, tmp
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-def test_users_share_a_folder_that_both_may_write(web, wanted, place, tmp_path):
-    for parent in [tmp_path, *tmp_path.parents][:3]:
-        with contextlib.suppress(OSError):
-            parent.chmod(0o755)
+def test_users_share_a_folder_that_both_may_write(web, wanted, open_place):
+    place = open_place
     place.mkdir()
     place.chmod(0o777)
     left = [place / f".{wanted[0][2]}.lock", place / f".{wanted[1][2]}.{'0' * 16}.partial"]

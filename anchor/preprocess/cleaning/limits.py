@@ -58,6 +58,11 @@ class Limits:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{name}={value:g} is out of range. Give {low} to {high}, or none for no limit.")
+        if self.min_luma is not None and self.max_luma is not None and self.min_luma >= self.max_luma:
+            raise ConfigError(
+                f"min_luma={self.min_luma:g} is not below max_luma={self.max_luma:g}: no face would be left. "
+                "Exchange them."
+            )
 
 
 class Verdict(NamedTuple):

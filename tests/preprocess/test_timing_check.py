@@ -3,10 +3,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from anchor.errors import MediaError
+from anchor.faces import crop_face
 from anchor.media import read_audio, write_video
+from anchor.ops.mel import log_mel
 from anchor.preprocess import preprocess
 from anchor.preprocess.settings import ClipSettings
-from anchor.preprocess.timing_check import FaceTiming, settle_offset
+from anchor.preprocess.sync import MouthLog
+from anchor.preprocess.timing_check import FaceTiming, measure_face, settle_offset
 from anchor.shards import ShardSet
 from anchor.synth.cast import draw_person
 from anchor.synth.clip import make_clip
@@ -114,3 +117,32 @@ def test_another_persons_voice_is_refused_with_its_reason(tmp_path, no_models, i
     ):
         preprocess(**arguments)
     assert preprocess(**arguments, on_no_match="keep").segments == 2
+
+
+def test_what_was_cut_together_from_two_recordings_is_not_corrected_by_the_offset_of_one():
+    """The second shot is 320 ms late and the longer one: it would speak for both."""
+    clips = [
+        make_clip(draw_person(number, 3), 0, seconds=seconds, size=128, offset_ms=offset_ms)
+        for number, seconds, offset_ms in ((3, 6.4, 0), (4, 9.6, 320))
+    ]
+    mel_SM = log_mel(np.concatenate([clip.samples for clip in clips]))
+    log, number, cut = MouthLog(), 0, len(clips[0].mouth)
+    for clip in clips:
+        for frame, box in zip(clip.frames(), clip.boxes(), strict=True):
+            log.add(number, crop_face(frame, np.array(box), 64), is_new=number == cut)
+            number += 1
+    alone = measure_face(log, mel_SM)
+    told = measure_face(log, mel_SM, cuts=[cut])
+    assert told.status == "not established"
+    assert told.offset_ms is None
+    assert alone.status != "established" or told.reason.startswith("the shots disagree")
+
+
+def test_shots_of_one_recording_are_corrected_together():
+    clip = make_clip(draw_person(4, 3), 0, seconds=14.0, size=128, offset_ms=240, cut=True)
+    log, cut = MouthLog(), clip.shots[1][2].start
+    for number, (frame, box) in enumerate(zip(clip.frames(), clip.boxes(), strict=True)):
+        log.add(number, crop_face(frame, np.array(box), 64), is_new=number == cut)
+    told = measure_face(log, log_mel(clip.samples), cuts=[cut])
+    assert told.status == "established"
+    assert told.offset_ms == pytest.approx(240, abs=40)

@@ -119,11 +119,12 @@ def test_another_persons_voice_is_refused_with_its_reason(tmp_path, no_models, i
     assert preprocess(**arguments, on_no_match="keep").segments == 2
 
 
-def test_what_was_cut_together_from_two_recordings_is_not_corrected_by_the_offset_of_one():
+@pytest.mark.parametrize("first_s", [3.2, 4.0, 6.4])
+def test_what_was_cut_together_from_two_recordings_is_not_corrected_by_the_offset_of_one(first_s):
     """The second shot is 320 ms late and the longer one: it would speak for both."""
     clips = [
         make_clip(draw_person(number, 3), 0, seconds=seconds, size=128, offset_ms=offset_ms)
-        for number, seconds, offset_ms in ((3, 6.4, 0), (4, 9.6, 320))
+        for number, seconds, offset_ms in ((3, first_s, 0), (4, 12.0, 320))
     ]
     mel_SM = log_mel(np.concatenate([clip.samples for clip in clips]))
     log, number, cut = MouthLog(), 0, len(clips[0].mouth)
@@ -131,11 +132,11 @@ def test_what_was_cut_together_from_two_recordings_is_not_corrected_by_the_offse
         for frame, box in zip(clip.frames(), clip.boxes(), strict=True):
             log.add(number, crop_face(frame, np.array(box), 64), is_new=number == cut)
             number += 1
-    alone = measure_face(log, mel_SM)
+    if first_s < 6:
+        assert measure_face(log, mel_SM).offset_ms == pytest.approx(320, abs=40)  # where nobody knows of the cut
     told = measure_face(log, mel_SM, cuts=[cut])
     assert told.status == "not established"
     assert told.offset_ms is None
-    assert alone.status != "established" or told.reason.startswith("the shots disagree")
 
 
 def test_shots_of_one_recording_are_corrected_together():

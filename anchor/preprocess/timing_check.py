@@ -25,8 +25,9 @@ __all__ = ["FaceTiming", "Settled", "measure_face", "settle_offset"]
 LEAST_MS = 45.0
 MIN_SHOT = 3 * FPS  # frames of a shot that is asked
 SAME_MS = 80.0  # two frames
-MAX_GAP = 1.5  # spreads of chance by which a shot too short to be measured may prefer another offset; in pieces of 4 s
-# of four real and thirty drawn people the true one was within 0.1 of the best, a wrong one 1.0 to 16 below (median 6)
+# Spreads of chance by which a shot too short to be measured may prefer another offset: of drawn shots the true one lay
+# within 0.1 of the best, a wrong one 3.1 or more below (benchmarks/short_shots.py).
+MAX_GAP = 1.5
 
 Status = Literal["established", "not established", "no match", "not measured"]
 

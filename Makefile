@@ -1,4 +1,4 @@
-# make demo [QUICK=1] | make demo VIDEO=me.mp4 [SPEECH=voice.wav] | make test | make test-slow | make check
+# make demo [QUICK=1] | make demo VIDEO=me.mp4 [SPEECH=voice.wav] | make test | make test-slow | make check | make test-oldest
 # The first call creates .venv and installs pinned packages; later calls need no network.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -9,7 +9,7 @@ APT_LINE := apt-get install -y python3-venv libgl1 libglib2.0-0 libxcb1
 # Two cores: threads that wait must not spin against the other process.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-slow check clean-demo
+.PHONY: setup demo test test-slow test-oldest check clean-demo
 
 setup: $(READY)
 
@@ -37,6 +37,24 @@ check: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# The same tests on torch 2.4, in a venv of its own: PYTHON_OLDEST=..., else the first of these that starts.
+PYTHONS_OLDEST := $(PYTHON_OLDEST) python3.10 python3.11
+OLDEST := .venv-oldest
+
+test-oldest: $(OLDEST)/.ready
+	@$(OLDEST)/bin/python -c 'import platform, torch, torchvision as tv, torchaudio as ta; print(f"make: Python {platform.python_version()}, torch {torch.__version__}, torchvision {tv.__version__}, torchaudio {ta.__version__}")'
+	@$(OLDEST)/bin/python -m pytest -n 2 --durations=10
+
+$(OLDEST)/.ready: pyproject.toml constraints-oldest.txt
+	@test -z "$(PYTHON_OLDEST)" || $(PYTHON_OLDEST) -c '' || { echo "PYTHON_OLDEST=$(PYTHON_OLDEST) does not start."; exit 1; }
+	@for python in $(PYTHONS_OLDEST); do \
+	    $$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' 2>/dev/null || continue; \
+	    echo "make: $$($$python --version) for $(OLDEST)"; test -x $(OLDEST)/bin/python || $$python -m venv $(OLDEST); exit 0; \
+	done; echo "torch 2.4 needs Python 3.10 or 3.11 with venv. Give one with make test-oldest PYTHON_OLDEST=..., or run: $(APT_LINE)"; exit 1
+	@echo "make: installing torch 2.4 and what was current with it into $(OLDEST) (several GB, a few minutes, once)"
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[test]'
+	@touch $@
 
 clean-demo:
 	rm -rf runs/demo

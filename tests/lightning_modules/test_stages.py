@@ -4,41 +4,12 @@ import re
 import lightning as L
 import pytest
 import torch
+from small_runs import Data, fit
 
 from anchor.models import PatchDiscriminator, SyncNet, freeze, load_network
-from datamodules.base import WindowDataModule
 from lightning_modules import FinetuneModule, GeneratorModule, QualityModule, SyncNetModule
 from lightning_modules.common import Ramp, judge_sync, warmup_cosine
 from lightning_modules.syncnet import negative_weights
-
-
-class Data(WindowDataModule):
-    """The shared datamodule over a stand-in source."""
-
-    def __init__(self, source, **options):
-        super().__init__(**{"image_size": 32, "batch_size": 4, **options})
-        self.stand_in = source
-
-    def open_source(self):
-        return self.stand_in
-
-
-def fit(module, data, steps=3, ckpt_path=None, **options):
-    trainer = L.Trainer(
-        max_steps=steps * (1 if module.automatic_optimization else 2),
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        check_val_every_n_epoch=None,
-        val_check_interval=steps,
-        **options,
-    )
-    trainer.fit(module, data, ckpt_path=ckpt_path)
-    return trainer
 
 
 def state(net):

@@ -29,6 +29,7 @@ COMMANDS = {
     "export": ("anchor.export:export", "a checkpoint to safetensors, ONNX and a card"),
     "models list": ("anchor.faces.stock:list_models", "the face models: which are here, where they come from"),
     "models fetch": ("anchor.faces.fetch:fetch", "download a face model, and check its sum"),
+    "track sync": ("launch.tracking.sync:sync", "send what runs tracked offline to the wandb server"),
     "check": ("launch.check:check", "cards, versions, face models, media libraries: one table"),
 }
 USAGE = "usage: anchor COMMAND key=value ...      anchor COMMAND --help\n\ncommands:\n" + "\n".join(

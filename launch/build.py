@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as L
 from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from anchor.errors import CheckpointError, ConfigError
@@ -16,6 +17,8 @@ from anchor.models import check_mel, load_network, read_checkpoint
 from launch.accelerators import Machine
 from launch.checkpoints import AtomicCheckpointIO
 from launch.targets import check_targets
+from launch.tracking.callback import TrackingCallback
+from launch.tracking.logger import WandbTracker
 
 __all__ = ["Run", "build", "find_resume"]
 
@@ -78,11 +81,29 @@ def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) ->
     callbacks = [_instantiate(f"callbacks.{name}", spec) for name, spec in config["callbacks"].items() if spec]
     plugins = options.pop("plugins", None) or []
     plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
-    logger = _instantiate("logger", config["logger"]) if config["logger"].get("_target_") else False
+    loggers = build_loggers(config["logger"])
+    callbacks += [TrackingCallback(logger, config) for logger in loggers if isinstance(logger, WandbTracker)]
     try:
-        return L.Trainer(**{**arguments, **options}, callbacks=callbacks, logger=logger, plugins=plugins)
+        return L.Trainer(**{**arguments, **options}, callbacks=callbacks, logger=loggers, plugins=plugins)
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise ConfigError(f"trainer: {error}") from error
+
+
+def build_loggers(options: Mapping[str, Any]) -> list[Logger]:
+    """The loggers that ``options`` describe: one, or one under each key.
+
+    Raises:
+        ConfigError: an argument that a logger does not know, or a package that it needs and that is missing.
+    """
+    specs = {"logger": options} if "_target_" in options else {f"logger.{key}": spec for key, spec in options.items()}
+    try:
+        return [_instantiate(place, spec) for place, spec in specs.items() if spec and spec.get("_target_")]
+    except ImportError as error:
+        name = str(options.get("_target_", "")).rpartition(".")[2] or "one of the loggers"
+        raise ConfigError(
+            f"logger: {name} needs a package that is missing. `pip install tensorboard` adds the one of "
+            "logger=tensorboard; logger=csv needs none."
+        ) from error
 
 
 def find_resume(config: Mapping[str, Any]) -> Path | None:

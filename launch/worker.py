@@ -102,6 +102,7 @@ def run(config_path: Path) -> dict[str, Any]:
     from datamodules.quarantine import count_damaged
     from launch.accelerators import resolve_machine
     from launch.build import build
+    from launch.tracking.callback import close_trackers
     from lightning_modules.callbacks import batches_seen
 
     quieten()
@@ -134,6 +135,7 @@ def run(config_path: Path) -> dict[str, Any]:
     result = {"checkpoint": str(last), "steps": steps, "damaged_windows": damaged, "metrics": metrics}
     if trainer.is_global_zero:
         (run_dir / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    close_trackers(trainer)
     return result
 
 

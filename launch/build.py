@@ -93,17 +93,10 @@ def build_loggers(options: Mapping[str, Any]) -> list[Logger]:
     """The loggers that ``options`` describe: one, or one under each key.
 
     Raises:
-        ConfigError: an argument that a logger does not know, or a package that it needs and that is missing.
+        ConfigError: an argument that a logger does not know, or a package that it needs is missing.
     """
     specs = {"logger": options} if "_target_" in options else {f"logger.{key}": spec for key, spec in options.items()}
-    try:
-        return [_instantiate(place, spec) for place, spec in specs.items() if spec and spec.get("_target_")]
-    except ImportError as error:
-        name = str(options.get("_target_", "")).rpartition(".")[2] or "one of the loggers"
-        raise ConfigError(
-            f"logger: {name} needs a package that is missing. `pip install tensorboard` adds the one of "
-            "logger=tensorboard; logger=csv needs none."
-        ) from error
+    return [_instantiate(place, spec) for place, spec in specs.items() if spec and spec.get("_target_")]
 
 
 def find_resume(config: Mapping[str, Any]) -> Path | None:
@@ -149,6 +142,9 @@ def _instantiate(place: str, options: Mapping[str, Any]) -> Any:
             raise (
                 type(cause)(*cause.args) if isinstance(cause, ConfigError) else ConfigError(f"{place}: {cause}")
             ) from error
+        if isinstance(cause, ImportError):
+            said = str(cause).splitlines()[0]
+            raise ConfigError(f"{place}: a package is missing ({said}) Install it, or choose another.") from error
         if isinstance(cause, TypeError):
             raise ConfigError(f"{place}: {cause}. See `anchor train --cfg job` for the keys.") from error
         raise

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from anchor import __version__
 from launch.tracking.git import describe_git
 from launch.tracking.lineage import Artefact, checkpoint_artefact
 from launch.tracking.locks import hold
@@ -64,7 +65,11 @@ class _Writer:
     def __init__(self, opening: dict[str, Any]) -> None:
         self.uploads = opening["upload_checkpoints"]
         self.inputs: list[dict[str, Any]] = []
-        config = {**opening["config"], "git": describe_git(Path(__file__).parent, Path.cwd())}
+        config = {
+            **opening["config"],
+            "anchor_version": __version__,
+            "git": describe_git(Path(__file__).parent, Path.cwd()),
+        }
         _prepare_environment(Path(opening["run_dir"]), config["git"])
         self.wandb = __import__("wandb")
         settings = self.wandb.Settings(console="off", silent=True)

@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import av
 import numpy as np
 
 from anchor.errors import MediaError
@@ -154,13 +155,22 @@ class FrameReader:
             raise _DecordFailedError(reason_of(error)) from error
 
     def _pictures_of_pyav(self) -> Iterator[tuple[float | None, np.ndarray]]:
-        """Every picture with its time on the container's axis."""
+        """Every picture with its time on the container's axis; a last packet that was cut off ends them."""
         with open_media(self.path) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             stream.codec_context.thread_count = self.threads
-            for frame in container.decode(stream):
-                yield (float(frame.time) if frame.time is not None else None), frame.to_ndarray(format="rgb24")
+            broken: av.error.FFmpegError | None = None
+            for packet in container.demux(stream):
+                if broken is not None and packet.size:
+                    raise broken  # it was not the last one
+                try:
+                    frames = packet.decode()
+                except av.error.InvalidDataError as error:  # PyAV 18 passes over what PyAV 17 raises
+                    broken = error
+                    continue
+                for frame in frames:
+                    yield (float(frame.time) if frame.time is not None else None), frame.to_ndarray(format="rgb24")
 
     def _resample(self, pictures: Iterable[tuple[float | None, np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:
         """The picture that a viewer sees in the middle of every output frame, turned upright."""

@@ -64,13 +64,20 @@ def _look_at_head(folder: Folder, shard: dict[str, Any]) -> tuple[str, str] | No
         return shard["name"], f"cannot be read ({error})"
     if zlib.crc32(head) == shard["head_crc"]:
         return None
+    return shard[
+        "name"
+    ], f"{_describe_head(head)}, not as this shard was written: it was exchanged with another, or is damaged"
+
+
+def _describe_head(head: bytes) -> str:
+    if not any(head[: tarfile.BLOCKSIZE]):
+        return "begins with zeros"
     try:
         with tarfile.open(fileobj=io.BytesIO(head + bytes(1024))) as tar:
             first = tar.next()
-        found = f"begins with {split_name(first.name)[0]!r}" if first else "begins with zeros"
     except tarfile.TarError:
-        found = "does not begin with a tar header"
-    return shard["name"], f"{found}, not as this shard was written: it was exchanged with another, or is damaged"
+        return "does not begin with a tar header"
+    return f"begins with {split_name(first.name)[0]!r}" if first else "holds nothing"
 
 
 def _look_at_index(folder: Folder, shard: dict[str, Any]) -> tuple[str, str] | None:

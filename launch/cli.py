@@ -63,9 +63,12 @@ def _run(config: Any) -> float | None:
     if "expert" in config.module and config.module.expert is None:
         print("anchor train: no expert judges this run; give module.expert=PATH for a sync loss.", file=sys.stderr)
     try:
-        result = run_job(path, machine)
+        result = run_job(path, machine, config.get("launch"))
+    except AnchorError as error:
+        print(f"anchor train: {error}", file=sys.stderr)
+        sys.exit(2)
     except JobError as error:
-        print(f"anchor train: {error}.", file=sys.stderr)
+        print(f"anchor train: {str(error).removesuffix('.')}.", file=sys.stderr)
         sys.exit(error.status)
     scores = "  ".join(f"{key} {value:.4f}" for key, value in sorted(result["metrics"].items()))
     print(f"anchor train: {config.stage} done: {scores}\n  {result['checkpoint']}")

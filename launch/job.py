@@ -1,4 +1,4 @@
-"""Start one worker per card through torch's elastic agent, the engine of torchrun."""
+"""One run on this node's cards and, through a rendezvous, on those of others: from config.yaml to its result."""
 
 from __future__ import annotations
 
@@ -6,69 +6,183 @@ import json
 import os
 import signal
 import sys
-import tempfile
-import uuid
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from anchor.errors import ConfigError
 from launch.accelerators import Machine
-from launch.worker import AGENT_PID, CONFIG_HASH, RESULT, hash_config
+from launch.failures import STOPPED, Failure, show
+from launch.output import log_path
+from launch.worker import CONFIG_HASH, RESULT, hash_config
 
-__all__ = ["JobError", "run_job"]
+__all__ = ["JobError", "check_launch", "run_job"]
+
+NODE_RANKS = ("GROUP_RANK", "NODE_RANK", "SLURM_NODEID", "JOB_COMPLETION_INDEX")  # torchrun, by hand, SLURM, Kubernetes
+WORKER = ("-m", "launch.worker")
+RESULT_S = 10.0  # a network file system may take so long to show what another node wrote
 
 
 class JobError(RuntimeError):
-    """A worker ended with ``status``; what it had to say is on the terminal."""
+    """The run ended with ``status`` before it was done; the message says why, whole where it is one sentence."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
-def run_job(config_path: Path, machine: Machine) -> dict[str, Any]:
+def run_job(config_path: Path, machine: Machine, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Run ``config_path`` on every card of ``machine`` and return what rank 0 left in ``result.json``.
 
-    Raises:
-        JobError: a worker failed.
-    """
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    ``options`` are the configuration's ``launch``.
 
-    if machine.nodes > 1:
-        raise ConfigError(
-            "accelerator.nodes: several machines are started by torchrun with `-m launch.worker CONFIG` on each."
-        )
-    os.environ[CONFIG_HASH] = hash_config(config_path)
-    os.environ[AGENT_PID] = str(os.getpid())
-    os.environ["PYTHONSAFEPATH"] = "1"  # a folder named launch where the user stands must not hide ours
-    # Half of the logical cores: hyper-threads and loaders want the rest, and threads that wait spin against each other.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // (2 * machine.devices))))
-    (config_path.parent / RESULT).unlink(missing_ok=True)
-    logs = tempfile.TemporaryDirectory(prefix="anchor-agent-")
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=machine.devices,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",
-        max_restarts=0,
-        monitor_interval=0.2,
-        logs_specs=DefaultLogsSpecs(log_dir=logs.name),
+    Raises:
+        JobError: a rank failed, or the run was stopped.
+        ConfigError: the nodes do not find each other, or run different things.
+    """
+    from torch.distributed.elastic.agent.server import WorkerSpec
+
+    from launch.agent import Agent, Interrupted, say
+    from launch.rendezvous import EndedError, Nodes
+
+    options = check_launch(options or {}, machine.nodes)
+    run_dir = config_path.parent
+    environment = {
+        CONFIG_HASH: hash_config(config_path),
+        "PYTHONSAFEPATH": "1",  # a folder named launch where the user stands must not hide ours
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(_threads(machine.devices)),
+    }
+    nodes = Nodes(
+        config_path,
+        count=machine.nodes,
+        endpoint=options["rendezvous"],
+        node_rank=options["node_rank"],
+        devices=machine.devices,
+        join_timeout_s=options["join_timeout_s"],
     )
+    spec = WorkerSpec(
+        role="anchor",
+        local_world_size=machine.devices,
+        entrypoint=sys.executable,
+        args=(*WORKER, str(config_path)),
+        rdzv_handler=nodes,
+        max_restarts=options["max_restarts"],
+        monitor_interval=0.1,
+    )
+    agent = Agent(spec, nodes, run_dir, environment, options["stop_timeout_s"])
+    (run_dir / RESULT).unlink(missing_ok=True)
     try:
-        with logs:
-            elastic_launch(config, sys.executable)("-m", "launch.worker", str(config_path))
-    except SignalException as stop:
-        name = "Ctrl-C" if stop.sigval == signal.SIGINT else stop.sigval.name
-        raise JobError(
-            128 + stop.sigval, f"stopped by {name}; the same run_dir goes on from its last checkpoint"
-        ) from None
-    except ChildFailedError as error:
-        rank, first = error.get_first_failure()
-        status = first.exitcode if first.exitcode > 0 else 128 - first.exitcode
-        raise JobError(status, f"rank {rank} ended with status {first.exitcode}; its words stand above") from None
-    return json.loads((config_path.parent / RESULT).read_text(encoding="utf-8"))
+        with _signals_to(agent):
+            agent.run()
+    except Interrupted as stop:
+        raise _interrupted(stop.number, stop.at_once) from None
+    except EndedError:
+        agent.failures = nodes.exchange(None)
+    finally:
+        nodes.shutdown()
+    failures = agent.failures
+    if failures:
+        first = failures[0]
+        if first.status in STOPPED or agent.stop is not None:
+            raise _stopped(first, agent.stop, options["stop_timeout_s"])
+        if first.is_sentence:
+            raise JobError(first.exit_status, first.text)
+        say(show(first, failures[1:], log_path(run_dir, first.rank)))
+        last = first.text.strip().rpartition("\n")[2] or "it left without a word"
+        raise JobError(first.exit_status, f"{first.who} ended the run: {last}")
+    until = time.monotonic() + RESULT_S
+    while not (run_dir / RESULT).is_file():  # another node's rank 0 wrote it
+        if time.monotonic() > until:
+            raise JobError(1, f"all ranks left, and none of them wrote {run_dir / RESULT}")
+        time.sleep(0.2)
+    return json.loads((run_dir / RESULT).read_text(encoding="utf-8"))
+
+
+def check_launch(options: Mapping[str, Any], nodes: int) -> dict[str, Any]:
+    """The configuration's ``launch``, with this node's place in it.
+
+    Raises:
+        ConfigError: a value that cannot be.
+    """
+    from launch.rendezvous import split_endpoint
+
+    checked: dict[str, Any] = {
+        "rendezvous": None,
+        "node_rank": None,
+        "join_timeout_s": 300,
+        "max_restarts": 0,
+        "stop_timeout_s": 20,
+    }
+    checked.update(options)
+    for key, least in (("join_timeout_s", 1), ("max_restarts", 0), ("stop_timeout_s", 1)):
+        value, kinds = checked[key], int if key == "max_restarts" else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < 1e6:
+            what = "whole number" if kinds is int else "number"
+            raise ConfigError(f"launch.{key}={value} cannot be. Give a {what} from {least} on.")
+    rank, source = checked["node_rank"], "launch.node_rank"
+    if nodes == 1:
+        checked["rendezvous"] = checked["node_rank"] = None
+        return checked
+    if checked["rendezvous"] is None:
+        raise ConfigError(
+            f"accelerator.nodes={nodes} needs launch.rendezvous=HOST:PORT, the first node and a free port of it, and "
+            "the same command on every node."
+        )
+    split_endpoint(checked["rendezvous"])
+    if rank is None:
+        source = next((name for name in NODE_RANKS if os.environ.get(name)), source)
+        rank = os.environ.get(source)
+    if rank is not None:
+        if not str(rank).isdigit() or not int(rank) < nodes:
+            raise ConfigError(f"{source}={rank} is no node of {nodes}. Number them from 0 to {nodes - 1}.")
+        rank = int(rank)
+    return {**checked, "node_rank": rank}
+
+
+@contextmanager
+def _signals_to(agent: Any) -> Iterator[None]:
+    """Give the agent the signals that stop a run; a sweep may run jobs in threads, which get none."""
+    from launch.agent import SIGNALS
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, agent.catch) for number in caught}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _threads(devices: int) -> int:
+    """Half of the logical cores: hyper-threads and loaders want the rest, and threads that wait spin."""
+    return max(1, (os.cpu_count() or 1) // (2 * devices))
+
+
+def _interrupted(number: int, at_once: bool) -> JobError:
+    if at_once:
+        return JobError(130, "ended at once by a second Ctrl-C; the same run_dir goes on from its last checkpoint")
+    status = 75 if number == signal.SIGUSR1 else 128 + number
+    return JobError(status, f"stopped by {_name(number)} before the first step; nothing was to be saved")
+
+
+def _stopped(first: Failure, number: int | None, stop_timeout_s: float) -> JobError:
+    by = f"by {_name(number)}" if number is not None else "on a rank"
+    if first.status in STOPPED:
+        return JobError(first.status, f"stopped {by}, and saved; the same run_dir goes on from there")
+    if first.status == -signal.SIGKILL:
+        return JobError(137, f"stopped {by}, and killed after {stop_timeout_s:.0f} s; the last checkpoint stands")
+    if number is not None and not first.text:
+        status = 75 if number == signal.SIGUSR1 else 128 + number
+        return JobError(status, f"stopped {by} before it could save; the same run_dir goes on from its last checkpoint")
+    last = first.text.strip().rpartition("\n")[2]
+    return JobError(first.exit_status, f"stopped {by}, and {first.who} failed while it left: {last}")
+
+
+def _name(number: int) -> str:
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name

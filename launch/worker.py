@@ -10,27 +10,35 @@ import atexit
 import contextlib
 import ctypes
 import errno
+import faulthandler
 import hashlib
 import json
 import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
 from anchor.errors import AnchorError, ConfigError
 from anchor.guard import check_packages
+from launch.failures import BAD_INPUT, report
 
-__all__ = ["AGENT_PID", "CONFIG_HASH", "RESULT", "hash_config", "leave", "main", "run"]
+__all__ = ["AGENT_PID", "CONFIG_HASH", "RESTART", "RESULT", "hash_config", "leave", "main", "run"]
 
 CONFIG_HASH = "ANCHOR_CONFIG_SHA256"  # what the parent composed, for every worker to compare
 RESULT = "result.json"
 QUARANTINE = "quarantine.jsonl"  # as conf/datamodule/windows.yaml names it
 AGENT_PID = "ANCHOR_AGENT_PID"  # whose death ends the workers
+RESTART = "ANCHOR_RESTART"  # "k/N": all ranks were started again k times of N
+MEET_S = 300.0  # how long ranks that were started by hand wait for each other
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
+
+_stores: list[Any] = []
 
 
 def hash_config(path: Path) -> str:
@@ -42,9 +50,12 @@ def die_with_parent() -> None:
     """Ask the system to end this process when its agent dies without a word; only Linux knows how.
 
     Workers have sessions of their own: after a SIGKILL of the agent they would train on, unseen, and write checkpoints
-    over those of the run that the user starts next.
+    over those of the run that the user starts next. A worker that was started by hand lives on without its shell.
     """
-    parent = int(os.environ.get(AGENT_PID) or os.getppid())  # it may have died before this process looked
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    agent = os.environ.get(AGENT_PID)  # torchrun does not tell its own; it may have died before this process looked
+    parent = int(agent) if agent else os.getppid()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -60,19 +71,26 @@ def main(arguments: list[str] | None = None) -> int:
             raise ConfigError(f"a worker takes the config.yaml of a run, and got {words}.")
         run(Path(words[0]))
     except AnchorError as error:
-        print(f"anchor train: {error}", file=sys.stderr, flush=True)
-        return 2
+        return _fail(str(error), BAD_INPUT, is_sentence=True)
     except OSError as error:
         if error.errno not in UNWRITABLE:
-            raise
-        print(
-            f"anchor train: {error.filename or Path(words[0]).parent} could not be written ({error.strerror}). "
+            return _fail(traceback.format_exc(), 1)
+        return _fail(
+            f"{error.filename or Path(words[0]).parent} could not be written ({error.strerror}). "
             "Checkpoints written before stay; free some space or mend the folder, and the same command goes on.",
-            file=sys.stderr,
-            flush=True,
+            BAD_INPUT,
+            is_sentence=True,
         )
-        return 2
+    except Exception:
+        return _fail(traceback.format_exc(), 1)
     return 0
+
+
+def _fail(text: str, status: int, is_sentence: bool = False) -> int:
+    """Say it to the agent, which tells the user once; without one, or where it cannot be reached, to the terminal."""
+    if not report(text, status, is_sentence):
+        print(f"anchor train: {text}" if is_sentence else text, file=sys.stderr, flush=True)
+    return status
 
 
 def leave(status: int) -> NoReturn:
@@ -94,6 +112,7 @@ def run(config_path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{config_path} differs from what was composed. Start the run again, on a shared file system."
         )
+    check_agreement(config_path)
     import lightning as L
     import torch
     from omegaconf import OmegaConf
@@ -109,6 +128,7 @@ def run(config_path: Path) -> dict[str, Any]:
 
     config: Any = OmegaConf.to_container(OmegaConf.load(config_path), resolve=True)
     machine = resolve_machine(config["accelerator"])
+    check_world(machine.world_size, machine.devices)
     if machine.name == "cpu":
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     L.seed_everything(config["seed"], workers=True, verbose=False)
@@ -116,6 +136,10 @@ def run(config_path: Path) -> dict[str, Any]:
     trainer, run_dir = built.trainer, Path(config["run_dir"])
     if trainer.is_global_zero:
         print(f"anchor train: {show_size(built.module.net)}", file=sys.stderr)  # type: ignore[arg-type]
+    restart, _, restarts = os.environ.get(RESTART, "0/0").partition("/")
+    if restart != "0" and trainer.is_global_zero:
+        where = "goes on" if built.resume else "has no checkpoint yet, and begins anew"
+        print(f"anchor train: restart {restart} of {restarts} {where}", file=sys.stderr)
     if built.resume and trainer.is_global_zero:
         print(f"anchor train: going on from {built.resume}", file=sys.stderr)
     if not built.resume and trainer.is_global_zero:
@@ -139,6 +163,46 @@ def run(config_path: Path) -> dict[str, Any]:
     return result
 
 
+def check_world(world_size: int, devices: int) -> None:
+    """See that there are as many ranks as the configuration was composed for.
+
+    Raises:
+        ConfigError: there are not.
+    """
+    ranks, here = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
+    if ranks != world_size or (here and here != devices):
+        raise ConfigError(
+            f"{ranks} ranks were started, {here or ranks} on this node, and the configuration is for {world_size}, "
+            f"{devices} on each node. Start as many, or compose it again with accelerator.devices= and "
+            "accelerator.nodes=."
+        )
+
+
+def check_agreement(config_path: Path) -> None:
+    """See that all ranks run one thing, before any of them builds it; our own agents have seen to it already.
+
+    Raises:
+        ConfigError: a rank runs something else, or the ranks do not find each other.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get(AGENT_PID):
+        return
+    import torch.distributed as dist
+
+    from launch.agreement import DisagreementError, compare_ranks
+
+    place = f"MASTER_ADDR={os.environ.get('MASTER_ADDR')} MASTER_PORT={os.environ.get('MASTER_PORT')}"
+    try:
+        store, rank, world_size = next(iter(dist.rendezvous("env://", timeout=timedelta(seconds=MEET_S))))
+        compare_ranks(store, rank, world_size, config_path.read_text(encoding="utf-8"), MEET_S)
+    except DisagreementError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0][:200]
+        busy = " The port is in use: give another MASTER_PORT to every rank." if "in use" in str(error) else ""
+        raise ConfigError(f"the ranks do not meet at {place} ({reason}).{busy}") from error
+    _stores.append(store)  # rank 0 serves the others with it, also the process group that Lightning makes
+
+
 def quieten() -> None:
     """Silence advice that does not apply: our loaders and our schedules are meant as they are."""
     import logging
@@ -158,6 +222,7 @@ def quieten() -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()
     die_with_parent()
     try:
         leave(main())

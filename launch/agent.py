@@ -1,0 +1,234 @@
+"""The ranks of one node under torch's elastic agent: started, listened to, stopped, started again, never left over."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from torch.distributed.elastic.agent.server import SimpleElasticAgent, WorkerGroup, WorkerSpec, WorkerState
+from torch.distributed.elastic.agent.server.api import RunResult
+
+from launch.failures import BAD_INPUT, FAILURE_FILE, STOPPED, Failure, find_first, read_failure, show
+from launch.output import RankOutput, log_path
+from launch.rendezvous import Nodes
+from launch.worker import AGENT_PID, RESTART
+
+__all__ = ["Agent", "Interrupted"]
+
+GRACE_S = 5.0  # from the first death of a rank until the others are killed; they may have words to say
+LISTEN_S = 1.0  # how often other nodes are asked whether they have ended
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Interrupted(BaseException):
+    """The user wants to stop while there are no ranks that could save, or a second time."""
+
+    def __init__(self, number: int, at_once: bool) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number, self.at_once = number, at_once
+
+
+@dataclass
+class _Rank:
+    number: int
+    process: subprocess.Popen[bytes]
+    output: RankOutput
+    words: Path  # where it leaves its failure
+    ended_s: float | None = None  # since 1970, when it was noticed
+    is_killed: bool = False  # by us
+
+    def poll(self) -> int | None:
+        status = self.process.poll()
+        if status is not None and self.ended_s is None:
+            self.ended_s = time.time()
+        return status
+
+    def kill(self) -> None:
+        """The process and its loaders, which are in its session."""
+        self.is_killed = self.is_killed or self.process.poll() is None
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+class Agent(SimpleElasticAgent):
+    """Run ``spec`` once on each card of this node; the loop, the ranks' numbers and restarts are torch's.
+
+    Args:
+        spec: the command of a rank, how many, and how often all may be started again.
+        nodes: the rendezvous, which is that of ``spec`` too.
+        run_dir: where ``logs/`` goes.
+        environment: of the ranks, besides what torch's agent gives them.
+        stop_timeout_s: how long ranks may take to save and leave when they are told to.
+    """
+
+    def __init__(
+        self, spec: WorkerSpec, nodes: Nodes, run_dir: Path, environment: Mapping[str, str], stop_timeout_s: float
+    ) -> None:
+        super().__init__(spec, exit_barrier_timeout=30.0)
+        self.nodes, self.run_dir, self.environment = nodes, run_dir, dict(environment)
+        self.stop_timeout_s = stop_timeout_s
+        self.ranks: list[_Rank] = []
+        self.stop: int | None = None  # the signal that was passed on
+        self.failures: list[Failure] = []  # of the last round, the first first
+        self._stop_until = self._dying_until = self._listened = 0.0
+        self._folder = Path(tempfile.mkdtemp(prefix="anchor-agent-"))
+        nodes.check_stop = self._check_stop
+
+    # Signals.
+
+    def catch(self, number: int, frame: FrameType | None = None) -> None:
+        """Pass a signal on to every rank; the second Ctrl-C ends all at once.
+
+        Raises:
+            Interrupted: at the second Ctrl-C.
+        """
+        if self.stop is not None:
+            if number == signal.SIGINT:
+                raise Interrupted(number, at_once=True)
+            return
+        self.stop, self._stop_until = number, time.monotonic() + self.stop_timeout_s
+        for rank in self.ranks:
+            if rank.process.poll() is None:
+                with suppress(ProcessLookupError):
+                    rank.process.send_signal(number)
+
+    def _check_stop(self) -> None:
+        if self.stop is not None:
+            raise Interrupted(self.stop, at_once=False)
+
+    # What torch's agent leaves to us.
+
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        spec, restart = worker_group.spec, self.nodes.round
+        self._remaining_restarts = max(0, spec.max_restarts - restart)  # of the whole job, whichever node asked
+        self.failures, self._dying_until, self.ranks = [], 0.0, []
+        log_heading = f"start on {socket.gethostname()}" + (
+            f", restart {restart} of {spec.max_restarts}" * bool(restart)
+        )
+        for worker in worker_group.workers:
+            words = self._folder / f"{restart}-{worker.global_rank}.json"
+            environment = {
+                **os.environ,
+                **self.environment,
+                "RANK": worker.global_rank,
+                "LOCAL_RANK": worker.local_rank,
+                "WORLD_SIZE": worker.world_size,
+                "LOCAL_WORLD_SIZE": spec.local_world_size,
+                "GROUP_RANK": worker_group.group_rank,
+                "GROUP_WORLD_SIZE": worker_group.group_world_size,
+                "MASTER_ADDR": worker_group.master_addr,
+                "MASTER_PORT": worker_group.master_port,
+                "TORCHELASTIC_RUN_ID": spec.rdzv_handler.get_run_id(),
+                "TORCHELASTIC_RESTART_COUNT": restart,
+                "TORCHELASTIC_MAX_RESTARTS": spec.max_restarts,
+                "TORCHELASTIC_USE_AGENT_STORE": spec.rdzv_handler.use_agent_store,
+                "TORCH_NCCL_ASYNC_ERROR_HANDLING": os.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),
+                "PYTHONUNBUFFERED": "1",
+                AGENT_PID: os.getpid(),
+                FAILURE_FILE: words,
+                RESTART: f"{restart}/{spec.max_restarts}",
+            }
+            if worker.global_rank == 0 and sys.stderr.isatty():
+                environment["ANCHOR_TTY_COLUMNS"] = shutil.get_terminal_size().columns
+            process = subprocess.Popen(
+                [str(spec.entrypoint), *spec.args],
+                env={name: str(value) for name, value in environment.items()},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C comes through us alone, and loaders can be killed with their rank
+            )
+            output = RankOutput(worker.global_rank, log_path(self.run_dir, worker.global_rank), log_heading)
+            for source, sink in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
+                assert source is not None
+                output.follow(source, sink)
+            self.ranks.append(_Rank(worker.global_rank, process, output, words))
+        return {i: rank.process.pid for i, rank in enumerate(self.ranks)}
+
+    def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
+        statuses = [rank.poll() for rank in self.ranks]
+        bad = [status for status in statuses if status]
+        now = time.monotonic()
+        if None not in statuses and not bad and self.nodes.finish():
+            return RunResult(WorkerState.SUCCEEDED, {rank.number: None for rank in self.ranks})
+        if not self._dying_until and (bad or self._is_ended_elsewhere(now)):
+            is_stop = bool(bad) and all(status in STOPPED for status in bad)
+            self._dying_until = now + (max(self.stop_timeout_s, GRACE_S) if is_stop else GRACE_S)
+        if self._dying_until and any(status not in (None, 0, *STOPPED) for status in statuses):
+            self._dying_until = min(self._dying_until, now + GRACE_S)  # one died while the others saved
+        until = min((limit for limit in (self._dying_until, self._stop_until) if limit), default=None)
+        is_over = bool(self._dying_until) and None not in statuses
+        if until is None or not (is_over or now > until):
+            return RunResult(WorkerState.HEALTHY)
+        may_restart = self.stop is None and bad and not any(status in (BAD_INPUT, *STOPPED) for status in bad)
+        if not may_restart or self.nodes.is_closed():
+            self._remaining_restarts = 0
+        self._kill()
+        self._collect()
+        if self._remaining_restarts and self.failures:
+            restart = f"restart {self.nodes.round + 1} of {worker_group.spec.max_restarts}"
+            say(show(self.failures[0], self.failures[1:], log_path(self.run_dir, self.failures[0].rank)))
+            say(f"{restart}: all ranks start again, from the newest checkpoint.")
+        return RunResult(WorkerState.FAILED)
+
+    def _stop_workers(self, worker_group: WorkerGroup, is_restart: bool = False) -> None:
+        """End this node's ranks; there is nothing that they could save without the others."""
+        self._kill()
+
+    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, is_restart: bool = False) -> None:
+        self._kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # Endings.
+
+    def _is_ended_elsewhere(self, now: float) -> bool:
+        if now - self._listened < LISTEN_S:
+            return False
+        self._listened = now
+        return self.nodes.is_closed()
+
+    def _kill(self) -> None:
+        for rank in self.ranks:
+            rank.kill()
+        for rank in self.ranks:
+            rank.process.wait()
+            rank.poll()
+        for rank in self.ranks:
+            rank.output.close()
+
+    def _collect(self) -> None:
+        """Why ranks ended, those of other nodes too where the job ends; into their logs what they left word of."""
+        own = []
+        for rank in self.ranks:
+            status = rank.process.returncode
+            if status == 0 or (rank.is_killed and not rank.words.exists()):
+                continue
+            failure = read_failure(rank.words, rank.number, status, rank.ended_s or time.time())
+            with suppress(OSError), log_path(self.run_dir, rank.number).open("a", encoding="utf-8") as log:
+                log.write(f"{failure.text}\n--- ended with status {status}\n")
+            own.append(failure)
+        if not own and self.stop is not None:  # none has left by itself
+            own = [Failure(rank.number, socket.gethostname(), -signal.SIGKILL, time.time()) for rank in self.ranks[:1]]
+        first = find_first(own) if own else None
+        others = self.nodes.exchange(first) if not self._remaining_restarts else []
+        everybody = [*own, *others]
+        if everybody:
+            first = find_first(everybody)
+            self.failures = [first, *(one for one in sorted(everybody, key=lambda f: f.time_s) if one is not first)]
+
+
+def say(text: str) -> None:
+    """On the terminal, with our name in front."""
+    print(f"anchor train: {text}", file=sys.stderr, flush=True)

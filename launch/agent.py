@@ -135,7 +135,6 @@ class Agent(SimpleElasticAgent):
                 "TORCHELASTIC_MAX_RESTARTS": spec.max_restarts,
                 "TORCHELASTIC_USE_AGENT_STORE": spec.rdzv_handler.use_agent_store,
                 "TORCH_NCCL_ASYNC_ERROR_HANDLING": os.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),
-                "PYTHONUNBUFFERED": "1",
                 AGENT_PID: os.getpid(),
                 FAILURE_FILE: words,
                 RESTART: f"{restart}/{spec.max_restarts}",

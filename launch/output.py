@@ -24,9 +24,9 @@ def log_path(run_dir: Path, rank: int) -> Path:
 class RankOutput:
     r"""Carry one process's stdout and stderr to its log and to ours, until both are closed.
 
-    Rank 0 reaches the terminal byte for byte, for its progress line; of the others whole lines do, with their rank in
-    front. A line that renews itself (``\r``) is logged as it ended. A log or a terminal that cannot be written any
-    more is given up, and the run is not.
+    Rank 0 reaches a terminal byte for byte, for its progress line; of the others, and where it is no terminal, whole
+    lines do, of the others with their rank in front. A line that renews itself (``\r``) is logged as it ended. A log
+    or a terminal that cannot be written any more is given up, and the run is not.
     """
 
     def __init__(self, rank: int, log: Path, heading: str) -> None:
@@ -62,23 +62,23 @@ class RankOutput:
             self._log = None
 
     def _carry(self, source: IO[bytes], sink: TextIO) -> None:
-        held = b""
+        held, is_raw = b"", self.rank == 0 and sink.isatty()
         while chunk := os.read(source.fileno(), CHUNK_BYTES):
-            if self.rank == 0:
-                self._show(sink, chunk)
+            if is_raw:
+                show_bytes(sink, chunk)
             *lines, held = (held + chunk).split(b"\n")
             for line in lines:
-                self._line(line, sink)
+                self._line(line, None if is_raw else sink)
             held = b"\r" + held.rpartition(b"\r")[2] if b"\r" in held else held
         if held.strip(b"\r"):
-            self._line(held, sink)
+            self._line(held, None if is_raw else sink)
         source.close()
 
-    def _line(self, line: bytes, sink: TextIO) -> None:
-        text = ERASE.sub(b"", line.rstrip(b"\r").rpartition(b"\r")[2])
-        self._write_log(text + b"\n")
-        if self.rank != 0:
-            self._show(sink, f"[rank {self.rank}] ".encode() + text + b"\n")
+    def _line(self, line: bytes, sink: TextIO | None) -> None:
+        text = ERASE.sub(b"", line.rstrip(b"\r").rpartition(b"\r")[2]) + b"\n"
+        self._write_log(text)
+        if sink is not None:
+            show_bytes(sink, (f"[rank {self.rank}] ".encode() if self.rank else b"") + text)
 
     def _write_log(self, line: bytes) -> None:
         with self._lock:
@@ -88,11 +88,21 @@ class RankOutput:
             except OSError:
                 self._log = None
 
-    @staticmethod
-    def _show(sink: TextIO, data: bytes) -> None:
+
+_terminal = threading.Lock()
+_is_midline = False  # a progress line stands on the terminal
+
+
+def show_bytes(sink: TextIO, data: bytes) -> None:
+    """Print ``data``; whole lines replace a progress line that stands there, which renews itself below them."""
+    global _is_midline
+    with _terminal:
         try:
             sink.flush()
+            if _is_midline and sink.isatty() and not data.startswith((b"\r", b"\n")) and data.endswith(b"\n"):
+                data = b"\r\x1b[K" + data
             sink.buffer.write(data)
             sink.buffer.flush()
         except (OSError, ValueError):  # nobody reads any more
             return
+        _is_midline = not data.endswith(b"\n")

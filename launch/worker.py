@@ -222,6 +222,8 @@ def quieten() -> None:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a pipe to the agent holds words back
     faulthandler.enable()
     die_with_parent()
     try:

@@ -1,6 +1,7 @@
 """How the agent starts, stops and starts again; the ranks are small programs, so that each of their ends can be had."""
 
 import os
+import pty
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 from launch import agent, job
 from launch.accelerators import Machine
 from launch.job import JobError, run_job
+from launch.output import RankOutput, log_path
 
 HEAD = """
 import json, os, pathlib, signal, subprocess, sys, time, traceback
@@ -75,7 +77,7 @@ def test_output_is_logged_per_rank_and_other_ranks_are_named(ranks, capfdbinary)
     assert b"hello of 0\n" in shown.out
     assert b"[rank 1] hello of 1\n" in shown.out
     assert b"[rank 0]" not in shown.out + shown.err
-    assert b"step 1\rstep 2\rstep 3\n" in shown.err  # rank 0's progress line, as it came
+    assert b"step 3\n" in shown.err
     assert b"[rank 1] step 3\n" in shown.err
     for rank in (0, 1):
         log = (ranks.run_dir / "logs" / f"rank-{rank}.log").read_text()
@@ -204,3 +206,19 @@ def test_loaders_of_a_dead_rank_do_not_outlive_it(ranks):
     pids = [int(pid) for path in ranks.run_dir.glob("pids-*") for pid in path.read_text().split()]
     assert len(pids) == 4
     assert not any(map(alive, pids))
+
+
+def test_a_progress_line_reaches_a_terminal_as_it_is_drawn(tmp_path):
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        output = [RankOutput(rank, log_path(tmp_path, rank), "start") for rank in (0, 1)]
+        shown = b""
+        for rank, written in ((0, b"step 1"), (0, b"\rstep 2"), (1, b"beside\n"), (0, b"\rstep 3\n")):
+            reading, writing = os.pipe()
+            os.write(writing, written)
+            os.close(writing)
+            output[rank].follow(os.fdopen(reading, "rb"), terminal)
+            for thread in output[rank]._threads:
+                thread.join()
+            shown += os.read(ours, 1000)
+    assert shown.replace(b"\r\n", b"\n") == b"step 1\rstep 2\r\x1b[K[rank 1] beside\n\rstep 3\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import importlib.util
 from typing import TYPE_CHECKING
 
@@ -14,12 +16,22 @@ DEVICES = ("auto", "mlu", "cuda", "cpu")
 
 
 def has_mlu() -> bool:
-    """Whether torch_mlu is installed and sees a card."""
+    """Whether torch_mlu is installed and sees a card.
+
+    Raises:
+        DeviceError: torch_mlu is installed and cannot be imported, most often because it is made for another PyTorch.
+    """
     import torch
 
     if importlib.util.find_spec("torch_mlu") is None:
         return False
-    importlib.import_module("torch_mlu")
+    try:
+        importlib.import_module("torch_mlu")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise DeviceError(
+            f"torch_mlu {_version('torch_mlu')} cannot be imported with PyTorch {torch.__version__}: {error}. "
+            "Install the pair of one release of Cambricon's, or use device=cpu."
+        ) from error
     return bool(torch.mlu.is_available())  # type: ignore[attr-defined]
 
 
@@ -31,8 +43,8 @@ def resolve_device(name: str = "auto") -> torch.device:
     """
     import torch
 
-    kind = name.split(":")[0]
-    if kind not in DEVICES:
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (number and not number.isdigit()):
         raise DeviceError(f"device={name} is unknown. Choose one of {', '.join(DEVICES)}.")
     if kind == "auto":
         return torch.device("mlu" if has_mlu() else "cuda" if torch.cuda.is_available() else "cpu")
@@ -44,4 +56,16 @@ def resolve_device(name: str = "auto") -> torch.device:
         raise DeviceError(
             f"device={name}: PyTorch {torch.__version__} sees no CUDA card. Use device=cpu or device=auto."
         )
+    cards = 1 if kind == "cpu" else getattr(torch, kind).device_count()
+    if number and int(number) >= cards:
+        raise DeviceError(
+            f"device={name}: this machine shows {cards} {kind.upper()} card{'s'[: cards != 1]}, from 0 on."
+        )
     return torch.device(name)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"

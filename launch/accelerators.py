@@ -1,37 +1,74 @@
-"""From ``accelerator=cpu2`` to Trainer arguments: accelerator, devices, strategy and precision together."""
+"""From ``accelerator=mlu8`` to Trainer arguments: accelerator, devices, strategy and precision together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from anchor.device import has_mlu
 from anchor.errors import DeviceError
 
-__all__ = ["Machine", "resolve_machine"]
+if TYPE_CHECKING:
+    import lightning as L
 
-NAMES = ("auto", "cpu", "cuda")
+__all__ = ["Machine", "check_trainer", "explain_memory", "resolve_machine"]
+
+NAMES = ("auto", "mlu", "cuda", "cpu", "mlu_sim")
+PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed")
+STRATEGIES = ("auto", "ddp", "fsdp", "fsdp2")
+SIMULATED = "ANCHOR_MLU_SIM"  # how many simulated cards there are
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Machine:
     """What a run computes on."""
 
-    name: str  # "cpu" or "cuda"
+    name: str  # "mlu", "cuda" or "cpu"
     devices: int  # processes on each machine, one per card
     nodes: int
     precision: str
+    strategy: str = "auto"
+    card: str = ""  # what the card calls itself
 
     @property
     def world_size(self) -> int:
         """All processes."""
         return self.devices * self.nodes
 
+    def __str__(self) -> str:
+        card = f" ({self.card})" if self.card else ""
+        nodes = f" on each of {self.nodes} machines" if self.nodes > 1 else ""
+        strategy = f", {self.strategy}" if self.strategy != "auto" else ""
+        return f"{self.devices} x {self.name}{card}{nodes}, {self.precision}{strategy}"
+
     def trainer_arguments(self, by_hand: bool) -> dict[str, Any]:
-        """Arguments of ``L.Trainer``; ``by_hand`` says that the module runs its optimizers itself."""
-        strategy = "auto" if self.world_size == 1 else "ddp_find_unused_parameters_true" if by_hand else "ddp"
+        """Arguments of ``L.Trainer``; ``by_hand`` says that the module runs its optimizers itself.
+
+        Raises:
+            DeviceError: what is trained by hand cannot be sharded.
+        """
+        if by_hand and self.strategy.startswith("fsdp"):
+            raise DeviceError(
+                f"accelerator.strategy={self.strategy}: this stage trains two networks in turns, and only one could "
+                "be sharded. Use accelerator.strategy=ddp."
+            )
+        strategy: Any = self.strategy
+        if strategy in ("auto", "ddp") and by_hand and self.world_size > 1:
+            strategy = "ddp_find_unused_parameters_true"  # in each turn the other network has no part
+        elif strategy == "auto" and self.world_size > 1:
+            strategy = "ddp"
+        from launch.mlu import MLUFSDPStrategy, MLUModelParallelStrategy, trainer_arguments
+
+        if self.name == "mlu":
+            return _answer(
+                lambda: trainer_arguments("mlu", self.devices, strategy, self.precision, num_nodes=self.nodes)
+            )
+        if strategy.startswith("fsdp"):
+            strategy = _answer(MLUFSDPStrategy if strategy == "fsdp" else MLUModelParallelStrategy)
         return {
             "accelerator": self.name,
             "devices": self.devices,
@@ -42,45 +79,173 @@ class Machine:
 
 
 def resolve_machine(config: Mapping[str, Any]) -> Machine:
-    """The machine that ``config`` (name, devices, nodes, precision) asks for, as this host can give it.
+    """The machine that ``config`` (name, devices, nodes, precision, strategy) asks for, as this host can give it.
+
+    ``auto`` finds an MLU, then CUDA, then the CPU. ``mlu_sim`` is ``mlu`` with as many simulated cards as asked for.
 
     Raises:
-        DeviceError: a card that is absent, more cards than there are, or an unknown name: no fall in silence.
+        DeviceError: a card that is absent or cannot do it, more cards than there are, or an unknown name: no fall in
+            silence.
     """
+    for key, known in (("name", NAMES), ("precision", PRECISIONS), ("strategy", STRATEGIES)):
+        value = config.get(key, "auto")
+        if value not in known:
+            raise DeviceError(f"accelerator.{key}={value} is unknown. Choose one of {', '.join(known)}.")
+    nodes, devices = _count("nodes", config["nodes"]), config["devices"]
+    devices = devices if devices == "auto" else _count("devices", devices)
+    if config["name"] == "mlu_sim":
+        _simulate(2 if devices == "auto" else devices)
+    name, cards = _find(config["name"])
+    if devices == "auto":
+        devices = cards or 1
+    if name != "cpu" and devices > cards:
+        raise DeviceError(
+            f"accelerator.devices={devices}: this machine shows {cards} {name.upper()} card{'s'[: cards != 1]}"
+            f"{_hiding(name)}. Ask for {cards} or fewer."
+        )
+    precision = _precision(config["precision"], name)
+    strategy = config.get("strategy", "auto")
+    if strategy.startswith("fsdp") and (name == "cpu" or devices * nodes < 2):
+        raise DeviceError(
+            f"accelerator.strategy={strategy} shards a network over cards, and this is {devices * nodes} x {name}. "
+            "Use accelerator.strategy=ddp, or two cards or more."
+        )
+    return Machine(name, devices, nodes, precision, strategy, _card(name))
+
+
+def check_trainer(trainer: L.Trainer, machine: Machine) -> None:
+    """See that ``trainer`` computes on what ``machine`` says, in its precision and with its number of processes.
+
+    Raises:
+        DeviceError: it does not. Lightning falls back in silence in several cases, to the CPU and to float32.
+    """
+    root = trainer.strategy.root_device
+    plugin = trainer.strategy.precision_plugin
+    found = str(getattr(plugin, "precision", "32-true"))
+    place = str(getattr(plugin, "device", root.type))
+    if root.type != machine.name or place != machine.name:
+        raise DeviceError(f"{machine} was asked for, and the trainer would compute on {root} with autocast of {place}.")
+    if found != machine.precision:
+        raise DeviceError(f"{machine} was asked for, and the trainer would compute in {found}.")
+    if trainer.world_size != machine.world_size:
+        raise DeviceError(f"{machine} was asked for, and the trainer would have {trainer.world_size} processes.")
+    if machine.name == "mlu":
+        from launch.mlu import check_trainer as check_mlu
+
+        _answer(lambda: check_mlu(trainer))
+
+
+def explain_memory(error: BaseException) -> str | None:
+    """One sentence if ``error`` says that a card is short of memory, else None."""
     import torch
 
-    name, devices = config["name"], config["devices"]
-    if name not in NAMES:
-        raise DeviceError(f"accelerator.name={name} is unknown. Choose one of {', '.join(NAMES)}.")
-    cards = torch.cuda.device_count()
-    if name == "auto" and has_mlu():
-        raise DeviceError(
-            "torch_mlu sees a card, and this version trains on CUDA and CPU only. Name one: accelerator=cpu."
-        )
+    from launch.mlu import is_out_of_memory
+
+    if not is_out_of_memory(error) and not isinstance(error, torch.cuda.OutOfMemoryError):
+        return None
+    said = str(error).splitlines()[0].rstrip(".")
+    return (
+        f"the card is short of memory ({said}). Use a smaller datamodule.batch_size with "
+        "trainer.accumulate_grad_batches, more cards, accelerator.precision=bf16-mixed, or a smaller model=."
+    )
+
+
+def _find(name: str) -> tuple[str, int]:
+    """The kind of device behind ``name`` and how many of it there are."""
+    import torch
+
+    from launch.mlu import choose_accelerator, library
+
     if name == "auto":
-        name = "cuda" if cards else "cpu"
-    if name == "cuda" and not cards:
-        raise DeviceError(f"accelerator=cuda: PyTorch {torch.__version__} sees no CUDA card. Use accelerator=cpu.")
-    if devices == "auto":
-        devices = cards if name == "cuda" else 1
-    devices, nodes = _count("devices", devices), _count("nodes", config["nodes"])
-    if devices < 1 or nodes < 1:
-        raise DeviceError(f"accelerator.devices={devices} accelerator.nodes={nodes}: both must be at least 1.")
-    if name == "cuda" and devices > cards:
+        name = _answer(choose_accelerator)
+    if name == "cpu":
+        return "cpu", 0
+    if name == "cuda":
+        if not torch.cuda.device_count():
+            raise DeviceError(
+                f"accelerator=cuda: PyTorch {torch.__version__} sees no CUDA card{_hiding('cuda')}. "
+                "Use accelerator=cpu."
+            )
+        return "cuda", torch.cuda.device_count()
+    _answer(library.load)
+    cards = _answer(library.cards)
+    if not cards:
+        raise DeviceError(f"accelerator={name}: torch_mlu sees no card{_hiding('mlu')}. Use accelerator=cpu.")
+    return "mlu", cards
+
+
+def _simulate(devices: int) -> None:
+    """Make as many simulated cards importable, here and in the processes that this one starts."""
+    from launch.mlu_sim import activate
+
+    os.environ.setdefault(SIMULATED, str(devices))
+    try:
+        activate()
+    except (RuntimeError, ValueError, ImportError) as error:
+        raise DeviceError(f"accelerator=mlu_sim: {error}") from error
+
+
+def _precision(asked: str, name: str) -> str:
+    if name == "mlu":
+        from launch.mlu import library
+        from launch.mlu.precision import check_bfloat16
+
+        if asked == "auto":
+            return "bf16-mixed" if _answer(library.has_bfloat16) else "32-true"
+        _answer(lambda: check_bfloat16(asked))
+        return asked
+    if name == "cpu" and asked == "16-mixed":
         raise DeviceError(
-            f"accelerator.devices={devices}: this machine has {cards} CUDA cards. Ask for {cards} or fewer."
+            "accelerator.precision=16-mixed: a CPU trains in 32-true or bf16-mixed. Lightning would take bf16-mixed "
+            "in its place."
         )
-    precision = config["precision"]
-    if precision == "auto":
-        precision = "bf16-mixed" if name == "cuda" or _cpu_computes_bfloat16() else "32-true"
-    return Machine(name, devices, nodes, precision)
+    if asked == "auto":
+        return "bf16-mixed" if name == "cuda" or _cpu_computes_bfloat16() else "32-true"
+    return asked
+
+
+def _card(name: str) -> str:
+    """What the first card calls itself; nothing for a CPU."""
+    import torch
+
+    if name == "mlu":
+        from launch.mlu import library
+
+        is_simulated = getattr(library.load(), "is_simulated", False)
+        return f"{library.card_name()}{', simulated' if is_simulated else ''}"
+    return torch.cuda.get_device_name(0) if name == "cuda" else ""
+
+
+def _hiding(name: str) -> str:
+    """The variable that says which cards are visible, in brackets, if one does."""
+    from launch.mlu import library
+
+    if name == "cuda":
+        value = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return f" (CUDA_VISIBLE_DEVICES={value})" if value is not None else ""
+    simulated = os.environ.get(SIMULATED)
+    said = library.hiding_variable() or (f"{SIMULATED}={simulated}" if simulated else None)
+    return f" ({said})" if said else ""
+
+
+def _answer(question: Callable[[], Answer]) -> Answer:
+    """What ``question`` answers; its refusal becomes ours."""
+    from launch.mlu import MLUError
+
+    try:
+        return question()
+    except MLUError as error:
+        raise DeviceError(str(error)) from error
 
 
 def _count(key: str, value: Any) -> int:
     try:
-        return int(value)
+        number = int(value)
     except (TypeError, ValueError):
         raise DeviceError(f"accelerator.{key}={value} is not a whole number.") from None
+    if number < 1:
+        raise DeviceError(f"accelerator.{key}={value}: it must be at least 1.")
+    return number
 
 
 def _cpu_computes_bfloat16() -> bool:

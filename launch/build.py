@@ -14,8 +14,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from anchor.errors import CheckpointError, ConfigError
 from anchor.models import check_mel, load_network, read_checkpoint
-from launch.accelerators import Machine
+from launch.accelerators import Machine, check_trainer
 from launch.checkpoints import AtomicCheckpointIO
+from launch.ranks import SameBuffers
 from launch.targets import check_targets
 from launch.tracking.callback import TrackingCallback
 from launch.tracking.logger import WandbTracker
@@ -65,9 +66,16 @@ def build_module(options: Mapping[str, Any]) -> L.LightningModule:
 
 
 def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) -> L.Trainer:
-    """The Trainer; its ``max_steps`` counts optimizer steps, ours counts batches."""
+    """The Trainer; its ``max_steps`` counts optimizer steps, ours counts batches.
+
+    Raises:
+        ConfigError: an argument that Lightning does not take.
+        DeviceError: the machine cannot do it, or Lightning would compute on another.
+    """
     options = dict(config["trainer"])
     arguments = machine.trainer_arguments(by_hand)
+    options["profiler"] = _profiler(options.get("profiler"), machine, config["run_dir"])
+    _check_strategy(options, machine)
     for key in ("strategy", "precision", "plugins"):
         if options.get(key) is None:
             options.pop(key, None)
@@ -81,12 +89,38 @@ def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) ->
     callbacks = [_instantiate(f"callbacks.{name}", spec) for name, spec in config["callbacks"].items() if spec]
     plugins = options.pop("plugins", None) or []
     plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
+    plugins += arguments.pop("plugins", [])
     loggers = build_loggers(config["logger"])
     callbacks += [TrackingCallback(logger, config) for logger in loggers if isinstance(logger, WandbTracker)]
+    if machine.world_size > 1:
+        callbacks.append(SameBuffers())
     try:
-        return L.Trainer(**{**arguments, **options}, callbacks=callbacks, logger=loggers, plugins=plugins)
+        trainer = L.Trainer(**{**arguments, **options}, callbacks=callbacks, logger=loggers, plugins=plugins)
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise ConfigError(f"trainer: {error}") from error
+    if not {"strategy", "precision"} & options.keys():  # who gives these by hand has chosen
+        check_trainer(trainer, machine)
+    return trainer
+
+
+def _check_strategy(options: Mapping[str, Any], machine: Machine) -> None:
+    """See that no argument of the Trainer contradicts the machine, or would be ignored by it."""
+    for key in ("strategy", "precision"):
+        if machine.name == "mlu" and options.get(key) is not None:
+            raise ConfigError(f"trainer.{key}={options[key]}: an MLU takes it as accelerator.{key}={options[key]}.")
+    if machine.name == "cpu" and machine.world_size > 1 and options.get("sync_batchnorm"):
+        raise ConfigError("trainer.sync_batchnorm=true: PyTorch has it for cards only. Leave it out on a CPU.")
+    if machine.strategy == "fsdp2" and options.get("sync_batchnorm"):
+        raise ConfigError("trainer.sync_batchnorm=true: FSDP2 in Lightning ignores it. Use accelerator.strategy=fsdp.")
+
+
+def _profiler(asked: Any, machine: Machine, run_dir: str) -> Any:
+    """Lightning's own ``pytorch`` profiler records no card but CUDA."""
+    if asked != "pytorch" or machine.name != "mlu":
+        return asked
+    from launch.mlu import MLUProfiler
+
+    return MLUProfiler(dirpath=run_dir, filename="profile")
 
 
 def build_loggers(options: Mapping[str, Any]) -> list[Logger]:

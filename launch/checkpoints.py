@@ -11,6 +11,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from anchor.errors import CheckpointError
+from launch.mlu.checkpoints import to_cpu
 
 __all__ = ["AtomicCheckpointIO"]
 
@@ -34,7 +35,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
-                torch.save(checkpoint, file)
+                torch.save(to_cpu(checkpoint), file)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(target)

@@ -59,7 +59,7 @@ def _run(config: Any) -> float | None:
     except AnchorError as error:
         print(f"anchor train: {error}", file=sys.stderr)
         sys.exit(2)
-    print(f"anchor train: {config.stage} on {machine.devices} x {machine.name}, {machine.precision}, in {path.parent}")
+    print(f"anchor train: {config.stage} on {machine}, in {path.parent}")
     if "expert" in config.module and config.module.expert is None:
         print("anchor train: no expert judges this run; give module.expert=PATH for a sync loss.", file=sys.stderr)
     try:

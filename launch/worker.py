@@ -81,7 +81,11 @@ def main(arguments: list[str] | None = None) -> int:
             BAD_INPUT,
             is_sentence=True,
         )
-    except Exception:
+    except Exception as error:
+        from launch.accelerators import explain_memory
+
+        if sentence := explain_memory(error):
+            return _fail(sentence, BAD_INPUT, is_sentence=True)
         return _fail(traceback.format_exc(), 1)
     return 0
 

@@ -24,6 +24,7 @@ from lightning_modules.common import (
     set_up_expert,
 )
 from lightning_modules.generator import validation_scores
+from lightning_modules.ranks import shard_over_cards
 
 __all__ = ["FinetuneModule"]
 
@@ -90,6 +91,10 @@ class FinetuneModule(L.LightningModule):
         self.jitter_ratio.update(output, real)
         self.log("val/jitter_ratio", self.jitter_ratio, batch_size=len(output))
         self.log_dict(scores, batch_size=len(output), sync_dist=True)
+
+    def configure_model(self) -> None:
+        """Under FSDP2 the cards share the network."""
+        shard_over_cards(self, self.net)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Only the Identity Encoder learns."""

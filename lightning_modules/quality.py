@@ -26,6 +26,7 @@ from lightning_modules.common import (
     set_up_expert,
 )
 from lightning_modules.generator import validation_scores
+from lightning_modules.ranks import clip_by_hand
 
 __all__ = ["QualityModule"]
 
@@ -95,7 +96,7 @@ class QualityModule(L.LightningModule):
         loss = hinge_discriminator_loss(real_score, fake_score, weight_B)
         optimizer.zero_grad()
         self.manual_backward(loss)
-        self.clip_gradients(optimizer, 1.0, "norm")
+        clip_by_hand(self, optimizer, 1.0)
         optimizer.step()
         scores = {"train/d_real": real_score.mean(), "train/d_fake": fake_score.mean()}
         self.log_dict(scores, batch_size=len(output))
@@ -114,7 +115,7 @@ class QualityModule(L.LightningModule):
                 self.log("train/sync_loss", sync, batch_size=len(output))
             optimizer.zero_grad()
             self.manual_backward(loss)
-        self.clip_gradients(optimizer, 1.0, "norm")
+        clip_by_hand(self, optimizer, 1.0)
         optimizer.step()
         self.log("train/adversarial_loss", adversarial, batch_size=len(output))
         self.log("train/l1", l1, batch_size=len(output), prog_bar=True)

@@ -15,6 +15,7 @@ from anchor.models import SyncNet, describe
 from anchor.ops.images import lower_half, to_signed
 from anchor.timing import WINDOW_FRAMES
 from lightning_modules.common import Network, OptimizerFactory, adamw, as_network, check_lr, remember, scheduled
+from lightning_modules.ranks import gather_ranks
 
 __all__ = ["SyncNetModule"]
 
@@ -49,6 +50,7 @@ class SyncNetModule(L.LightningModule):
         self.net: SyncNet = as_network(net)  # type: ignore[assignment]
         if loss == "bce" and not self.net.positive:
             raise ConfigError("module.loss=bce reads cosines as probabilities: set model.expert.positive=true.")
+        self.net.log_scale.requires_grad_(loss == "info_nce")  # bce has no temperature, and ranks wait for gradients
         self.optimizer, self.loss, self.foreign_weight = optimizer, loss, foreign_weight
         self.lr, self.warmup_steps = check_lr(lr), warmup_steps
         remember(
@@ -63,10 +65,7 @@ class SyncNetModule(L.LightningModule):
         if self.loss == "bce":
             loss = self._classic(face_BD, speech_BD, batch)
         else:
-            weight_BB = negative_weights(batch["clip_B"], batch["frame_B"], self.foreign_weight)
-            real_B = batch["weight_B"] > 0
-            weight_BB = weight_BB * real_B * real_B[:, None]  # what fills a batch up is nobody's wrong answer
-            loss = info_nce(face_BD, speech_BD, weight_BB, self.net.log_scale.exp(), batch["weight_B"])
+            loss = self._contrast(gather_ranks(face_BD), gather_ranks(speech_BD), batch)
         self.log("train/sync_loss", loss, prog_bar=True, batch_size=len(face_BD))
         return loss
 
@@ -106,6 +105,15 @@ class SyncNetModule(L.LightningModule):
         in_sync = torch.cat([torch.ones(len(face_BD)), torch.zeros(len(face_BD))]).to(face_BD.device)
         weight = batch["weight_B"].repeat(2)
         return pair_loss(torch.cat([face_BD, face_BD]), torch.cat([speech_BD, wrong_BD]), in_sync, weight)
+
+    def _contrast(self, face_GD: Tensor, speech_GD: Tensor, batch: LipBatch) -> Tensor:
+        """InfoNCE of the global batch; every rank has all G windows, for a group may lie across the border of two."""
+        weight_G = gather_ranks(batch["weight_B"])
+        clip_G, frame_G = gather_ranks(torch.stack([batch["clip_B"], batch["frame_B"]], 1)).unbind(1)
+        weight_GG = negative_weights(clip_G, frame_G, self.foreign_weight)
+        real_G = weight_G > 0
+        weight_GG = weight_GG * real_G * real_G[:, None]  # what fills a batch up is nobody's wrong answer
+        return info_nce(face_GD, speech_GD, weight_GG, self.net.log_scale.exp(), weight_G)
 
     def _log_share(self, name: str, won_BK: Tensor, chosen_BK: Tensor, prog_bar: bool = False) -> None:
         count = int(chosen_BK.sum())

@@ -1,0 +1,67 @@
+"""What the ranks of a training exchange inside a step, so that any number of them learns as one would."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+__all__ = ["clip_by_hand", "gather_ranks", "shard_over_cards"]
+
+
+def gather_ranks(tensor_B: Tensor) -> Tensor:
+    """The windows of all ranks in the order of the global batch, G = ranks x B of them; gradients find back.
+
+    A loss that every rank computes from these is the loss of the global batch. Each rank's gradient is then as large as
+    all ranks' together, and their mean, which DistributedDataParallel takes, is the one that a single process has.
+    """
+    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+        return tensor_B
+    gathered: Tensor = _GatherRanks.apply(tensor_B)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+class _GatherRanks(torch.autograd.Function):
+    """All-gather forwards, all-reduce backwards: two collectives that every backend has."""
+
+    @staticmethod
+    def forward(context: Any, tensor_B: Tensor) -> Tensor:
+        context.num_windows = len(tensor_B)
+        parts = [torch.empty_like(tensor_B) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(parts, tensor_B.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: Any, *gradients_G: Tensor) -> Tensor:
+        total_G = gradients_G[0].contiguous().clone()
+        torch.distributed.all_reduce(total_G)
+        start = torch.distributed.get_rank() * context.num_windows
+        return total_G[start : start + context.num_windows]
+
+
+def clip_by_hand(module: L.LightningModule, optimizer: Optimizer, norm: float) -> None:
+    """Clip the gradients of ``optimizer`` to ``norm``, as a module must that runs its optimizers itself.
+
+    Under 16-mixed they are still multiplied by the scaler's factor, and so is the bound; gradients that are not finite
+    stay so, and the scaler skips their step.
+    """
+    scaler = getattr(module.trainer.precision_plugin, "scaler", None)
+    factor = scaler.get_scale() if scaler is not None else 1.0
+    module.clip_gradients(optimizer, norm * factor, "norm")
+
+
+def shard_over_cards(module: L.LightningModule, *networks: nn.Module) -> None:
+    """Shard ``networks`` by FSDP2 if the trainer's strategy is for that, their direct parts first; else do nothing."""
+    mesh = module.device_mesh
+    if mesh is None:
+        return
+    from torch.distributed.fsdp import fully_shard
+
+    for network in networks:
+        for part in network.children():
+            if any(True for _ in part.parameters()):
+                fully_shard(part, mesh=mesh["data_parallel"])
+        fully_shard(network, mesh=mesh["data_parallel"])

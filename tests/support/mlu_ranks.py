@@ -1,0 +1,151 @@
+"""One rank of a training that is compared with one process: ``python mlu_ranks.py KIND OUT``, ranks by environment.
+
+The CPU learns first, alone; then the ranks do together. Gradients are those that the optimizer is given.
+"""
+
+import hashlib
+import json
+import os
+import sys
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from stand_ins import NumberedClips
+
+from anchor.models import LipGenerator, PatchDiscriminator, SyncNet
+from datamodules.base import WindowDataModule
+from launch.accelerators import Machine, check_trainer
+from launch.mlu import library
+from launch.ranks import SameBuffers
+from lightning_modules import FinetuneModule, GeneratorModule, QualityModule, SyncNetModule
+
+STAGES = ("syncnet", "bce", "generator", "finetune", "quality")
+
+
+class DrawnClips(NumberedClips):
+    """Pictures and mels of noise: batch normalisation divides by their spread, and flat ones have next to none."""
+
+    def read_frames(self, clip, frames):
+        draws = [np.random.default_rng((clip.location, frame)) for frame in frames]
+        return np.stack([draw.integers(0, 256, (self.image_size, self.image_size, 3), np.uint8) for draw in draws])
+
+    def read_mel(self, clip):
+        steps = clip.num_frames * 16 // 5 + 1
+        return np.random.default_rng(clip.location).normal(size=(steps, 80)).astype(np.float32)
+
+
+class Data(WindowDataModule):
+    """22 training windows in batches of 8: the third is filled up with windows of no weight."""
+
+    def __init__(self):
+        super().__init__(image_size=32, batch_size=8, windows_per_clip=3, negatives_per_window=1, val_batch_size=5)
+
+    def open_source(self):
+        return DrawnClips(lengths=(9, 13, 12, 24, 21), val=2)
+
+
+class Record(Callback):
+    """The gradients of every optimizer step, and the metrics of every batch."""
+
+    def __init__(self):
+        self.gradients = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        self.gradients.append(torch.cat([gradient.detach().float().cpu().flatten() for gradient in gradients]))
+
+
+def sgd(parameters, lr, betas=None):
+    """An optimizer that does not turn rounding into steps, as Adam does where a gradient is almost 0."""
+    return torch.optim.SGD(parameters, lr=lr)
+
+
+def make(stage):
+    torch.manual_seed(0)
+    expert = SyncNet(image_size=32, width=2, embedding_size=8, positive=stage == "bce")
+    net = LipGenerator(image_size=32, widths=(4, 6, 8), strides=(2, 2, 2), speech_width=2, embedding_size=8)
+    common = {"optimizer": sgd, "lr": 1e-2}
+    if stage in ("syncnet", "bce"):
+        loss = "bce" if stage == "bce" else "info_nce"
+        return SyncNetModule(net=expert, loss=loss, foreign_weight=0.3, warmup_steps=0, **common)
+    if stage == "generator":
+        return GeneratorModule(net=net, expert=expert, sync_start_step=0, sync_ramp_steps=1, warmup_steps=0, **common)
+    if stage == "finetune":
+        return FinetuneModule(net=net, expert=expert, sync_weight=0.1, warmup_steps=0, **common)
+    discriminator = PatchDiscriminator(widths=(4, 8))
+    ramp = {"adversarial_start_step": 1, "adversarial_ramp_steps": 1}
+    return QualityModule(net=net, discriminator=discriminator, expert=expert, discriminator_lr=1e-2, **ramp, **common)
+
+
+def fit(stage, machine, steps=3, asleep=False, **options):
+    """Gradients of each step, validation scores, a hash of the network, and what else is asked."""
+    module = make(stage)
+    if asleep:  # batch normalisation that takes the running statistics: then a batch may be cut anywhere
+        module.on_train_batch_start = lambda *_: module.eval()
+    record = Record()
+    by_hand = not module.automatic_optimization
+    arguments = machine.trainer_arguments(by_hand)
+    callbacks = [record, *([SameBuffers()] if machine.world_size > 1 else [])]
+    trainer = L.Trainer(
+        max_steps=steps * (2 if by_hand else 1),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+        val_check_interval=steps,
+        callbacks=callbacks,
+        **{**arguments, **options},
+    )
+    check_trainer(trainer, machine)
+    trainer.fit(module, Data())
+    scores = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
+    return record.gradients, scores, digest(module)
+
+
+def digest(module):
+    """SHA-256 over all parameters and buffers."""
+    total = hashlib.sha256()
+    for _, tensor in sorted(module.state_dict().items()):
+        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def compare(ours, theirs):
+    """The largest difference of any step, as a share of the step's gradient where its norm is above 1."""
+    return max(float((a - b).abs().max() / max(1.0, b.norm())) for a, b in zip(ours, theirs, strict=True))
+
+
+def main(kind, out):
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    torch.set_num_threads(1)
+    if kind == "mlu":
+        library.load()  # before the first backward, which counts the devices
+    one, many = Machine("cpu", 1, 1, "32-true"), Machine(kind, world, 1, "32-true")
+    if kind == "mlu":
+        runs = {stage: ({}, {"sync_batchnorm": True}) for stage in STAGES}
+    else:
+        runs = {stage: ({"asleep": True}, {"asleep": True}) for stage in STAGES}
+    alone = {stage: fit(stage, one, **options) for stage, (options, _) in runs.items()}
+    answer = {}
+    for stage, (_, options) in runs.items():
+        gradients, scores, hashed = fit(stage, many, **options)
+        theirs, their_scores, _ = alone[stage]
+        answer[stage] = {
+            "difference": compare(gradients, theirs),
+            "steps": len(gradients),
+            "gradients": hashlib.sha256(torch.cat(gradients).numpy().tobytes()).hexdigest(),
+            "network": hashed,
+            "scores": scores,
+            "their_scores": their_scores,
+        }
+    with open(f"{out}-{rank}.json", "w") as file:
+        json.dump(answer, file)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -13,11 +13,13 @@ from anchor.guard import check_packages
 from launch.hints import check_names, explain
 from launch.targets import guard_hydra
 
-__all__ = ["compose_run", "train"]
+__all__ = ["check_run", "compose_run", "train"]
 
 
 def train(arguments: list[str]) -> int:
     """Run Hydra on ``arguments``; everything its users know works: -m, --cfg, --info, hydra.run.dir, launchers.
+
+    The status is 0, or 1 where a sweep went through and some of its jobs failed.
 
     Raises:
         ConfigError: a key, a choice or a folder that cannot be; Hydra's own sentence.
@@ -27,17 +29,29 @@ def train(arguments: list[str]) -> int:
         if "()" in argument.partition("=")[0]:
             raise ConfigError(f"{argument}: a logging factory is not allowed; it could call anything.")
     check_names(arguments)
+    flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
+    if flags & {"-m", "--multirun"} and flags & {"-c", "--cfg", "-i", "--info"}:
+        raise ConfigError(
+            "-m runs, and --cfg or --info print: give one of them. Without -m, --cfg job shows the configuration of "
+            "one job; each job of a sweep leaves its own as config.yaml."
+        )
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from launch.sweeps.register import SweepFailedError, register_sweepers
+
     guard_hydra()
+    register_sweepers()
     sys.argv = ["anchor train", *arguments]
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us, and not as Hydra's trimmed traceback
-    application = hydra.main(version_base="1.3", config_path="pkg://anchor.conf", config_name="train")(_run)
+    application = hydra.main(version_base="1.3", config_path="pkg://anchor.conf", config_name="train")(_job)
     try:
         application()
+    except SweepFailedError as error:
+        print(f"anchor train: {error}", file=sys.stderr)
+        return 1
     except (HydraException, OmegaConfBaseException) as error:  # before OSError, which some of Hydra's are too
         if wants_traceback:
             raise
@@ -49,16 +63,27 @@ def train(arguments: list[str]) -> int:
     return 0
 
 
+def _job(config: Any) -> float | None:
+    """What Hydra runs: the one run of a command, or a job of its sweep; returns what a sweeper reads."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from launch.sweeps.job import run_in_sweep
+
+    return run_in_sweep(config, _run) if HydraConfig.get().mode == RunMode.MULTIRUN else _run(config)
+
+
 def _run(config: Any) -> float | None:
-    """One job of Hydra's: compose, check, launch; returns the monitored metric, which sweepers read."""
+    """Compose, check, launch; returns the monitored metric."""
     from launch.job import JobError, run_job
+    from launch.sweeps.job import JobExit
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         path, machine = compose_run(config)
     except AnchorError as error:
         print(f"anchor train: {error}", file=sys.stderr)
-        sys.exit(2)
+        raise JobExit(2, str(error)) from None
     print(f"anchor train: {config.stage} on {machine}, in {path.parent}")
     if "expert" in config.module and config.module.expert is None:
         print("anchor train: no expert judges this run; give module.expert=PATH for a sync loss.", file=sys.stderr)
@@ -66,10 +91,10 @@ def _run(config: Any) -> float | None:
         result = run_job(path, machine, config.get("launch"))
     except AnchorError as error:
         print(f"anchor train: {error}", file=sys.stderr)
-        sys.exit(2)
+        raise JobExit(2, str(error)) from None
     except JobError as error:
         print(f"anchor train: {str(error).removesuffix('.')}.", file=sys.stderr)
-        sys.exit(error.status)
+        raise JobExit(error.status, str(error)) from None
     scores = "  ".join(f"{key} {value:.4f}" for key, value in sorted(result["metrics"].items()))
     print(f"anchor train: {config.stage} done: {scores}\n  {result['checkpoint']}")
     return result["metrics"].get(config.monitor)
@@ -85,19 +110,36 @@ def compose_run(config: Any) -> tuple[Path, Any]:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
+    if HydraConfig.initialized():
+        config.run_dir = HydraConfig.get().runtime.output_dir
+    resolved, machine = check_run(config)
+    path = Path(resolved["run_dir"]) / "config.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(resolved)), encoding="utf-8")
+    return path, machine
+
+
+def check_run(config: Any, here: bool = True) -> tuple[dict[str, Any], Any]:
+    """``config`` resolved and checked, and the machine that it asks for (None unless it runs ``here``); writes nothing.
+
+    Raises:
+        ConfigError: a required value is missing, or a target is not allowed.
+        DeviceError: the machine cannot give what ``accelerator`` asks.
+    """
+    from omegaconf import OmegaConf
+
     from launch.accelerators import resolve_machine
     from launch.data import check_shards, check_sharing
     from launch.targets import check_targets
 
-    if HydraConfig.initialized():
-        config.run_dir = HydraConfig.get().runtime.output_dir
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ConfigError(f"{', '.join(f'{key}=' for key in missing)} must be given.")
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     check_shards(resolved["datamodule"])  # seconds before anything below has loaded
     check_targets(resolved)
-    machine = resolve_machine(resolved["accelerator"])
-    check_sharing(resolved["datamodule"], machine.devices * machine.nodes)
+    machine = resolve_machine(resolved["accelerator"]) if here else None
+    if machine is not None:
+        check_sharing(resolved["datamodule"], machine.devices * machine.nodes)
     from launch.build import check_resume, find_resume
 
     resume = find_resume(resolved)
@@ -112,7 +154,4 @@ def compose_run(config: Any) -> tuple[Path, Any]:
             raise ConfigError(
                 f"module.{key}={path}: no such checkpoint. A stage leaves it as RUN_DIR/checkpoints/last.ckpt."
             )
-    path = Path(resolved["run_dir"]) / "config.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create(resolved)), encoding="utf-8")
-    return path, machine
+    return resolved, machine

@@ -27,8 +27,14 @@ ALLOWED = (
 )
 
 
-# What Hydra itself builds before our application runs: launchers, sweepers, callbacks.
-HYDRAS_OWN = ("hydra._internal.", "hydra_plugins.", "hydra.experimental.callbacks.")
+# What Hydra itself builds before our application runs: launchers, sweepers (ours too), callbacks.
+HYDRAS_OWN = (
+    "hydra._internal.",
+    "hydra_plugins.",
+    "hydra.experimental.callbacks.",
+    "launch.sweeps.grid.GridSweeper",
+    "launch.sweeps.search.OptunaSweeper",
+)
 
 
 def check_targets(config: Any) -> None:

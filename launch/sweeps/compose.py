@@ -1,0 +1,59 @@
+"""The configuration of one job before it runs: to see in the first second what would fail in hour nine."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf, open_dict, read_write
+
+from anchor.errors import AnchorError
+
+__all__ = ["check_jobs", "compose_job", "job_folder"]
+
+
+def compose_job(context: Any, config: Any, overrides: Sequence[str], number: int) -> Any:
+    """What the launcher will compose for job ``number``, Hydra's own keys included.
+
+    Raises:
+        HydraException: a key or a choice that does not exist.
+    """
+    composed = context.config_loader.load_sweep_config(config, list(overrides))
+    with open_dict(composed):
+        composed.hydra.job.num, composed.hydra.job.id = number, str(number)
+    folder = Path(composed.hydra.sweep.dir, job_folder(composed)).absolute()
+    with read_write(composed.hydra.runtime), open_dict(composed.hydra.runtime):
+        composed.hydra.runtime.output_dir = str(folder)
+    return composed
+
+
+def job_folder(composed: Any) -> str:
+    """The job's folder within the sweep's, as ``hydra.sweep.subdir`` makes it."""
+    HydraConfig.instance().set_config(composed)  # for what asks Hydra: ${hydra:job.num}
+    return str(OmegaConf.select(composed, "hydra.sweep.subdir"))
+
+
+def check_jobs(configs: Sequence[Any], here: bool) -> None:
+    """See that each composed job could start; the machine only if the jobs run ``here``.
+
+    Raises:
+        AnchorError: one could not; names the first such job.
+    """
+    from launch.cli import check_run
+
+    for composed in configs:
+        HydraConfig.instance().set_config(composed)
+        config = copy.deepcopy(composed)
+        with read_write(config), open_dict(config):
+            del config["hydra"]
+        config.run_dir = composed.hydra.runtime.output_dir
+        try:
+            check_run(config, here)
+        except AnchorError as error:
+            if len(configs) == 1:
+                raise
+            number = composed.hydra.job.num
+            raise type(error)(f"job {number} of the sweep: {error} No job has started.") from error

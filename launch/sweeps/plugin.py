@@ -1,0 +1,165 @@
+"""Our sweepers as Hydra's plugins: a folder with a memory around whatever chooses the values of the jobs."""
+
+from __future__ import annotations
+
+import sys
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from anchor.errors import ConfigError
+from launch.sweeps.compose import compose_job, job_folder
+from launch.sweeps.files import hold
+from launch.sweeps.job import BASIC_LAUNCHER
+from launch.sweeps.state import SWEEP_LOCK, Job, Sweep, read_sweep
+from launch.sweeps.table import read_rows, render_table
+
+__all__ = ["AnchorSweeper", "SweepFailedError"]
+
+
+class SweepFailedError(RuntimeError):
+    """A sweep went through, and some of its jobs failed."""
+
+
+class AnchorSweeper(Sweeper):
+    """What every sweep does: refuse a folder that is another's, skip what is done, run the rest, show the table.
+
+    A subclass says which jobs there are, in :meth:`search`, and gives them to :meth:`launch`.
+    """
+
+    name: str
+
+    def __init__(self, params: Mapping[str, Any] | None = None) -> None:
+        self.params = dict(params or {})
+        self.state: Sweep
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+        """Hydra's hook before :meth:`sweep`. The folder is settled here, once, for the launcher and all jobs."""
+        from hydra.core.plugins import Plugins
+
+        try:
+            folder = Path(config.hydra.sweep.dir)
+        except OmegaConfBaseException:  # it names the stage, and the stages are what is varied
+            folder = Path("runs", "multirun", "several", _now(config))
+        pinned = QuotedString(str(folder), Quote.single).with_quotes()
+        with read_write(config), open_dict(config):
+            config.hydra.sweep.dir = str(folder)
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={pinned}")
+        self.config, self.hydra_context, self.folder = config, hydra_context, folder
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the sweep that ``arguments`` describe, or go on with it.
+
+        Raises:
+            AnchorError: a key, a value or a folder that cannot be; no job has started.
+            SweepFailedError: it went through, and some jobs failed.
+        """
+        assert self.hydra_context is not None
+        texts = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+        overrides = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(texts)
+        if any(override.key_or_group == "run_dir" for override in overrides):
+            raise ConfigError(
+                "run_dir= is the folder of one run, and each job of a sweep has its own. Give hydra.sweep.dir=DIR."
+            )
+        overrides = list({override.get_key_element(): override for override in overrides}.values())  # the last one wins
+        definition = sorted(str(override.input_line) for override in overrides)
+        with hold(self.folder / SWEEP_LOCK, f"{self.folder}: another sweep runs there"):
+            found = read_sweep(self.folder)
+            if found is not None:
+                found.check_same(self.name, definition)
+            keys = [override.get_key_element() for override in overrides if override.is_sweep_override()]
+            self.state = found or Sweep(self.folder, self.name, definition, keys)
+            is_whole = False
+            try:
+                self.search(overrides)
+                is_whole = True
+            finally:
+                if self.state.jobs:
+                    self._conclude(is_whole)
+        failed = [job.number for job in self.state.jobs if self.state.record_of(job).status == "failed"]
+        if failed:
+            which = f"job{'s' if len(failed) > 1 else ''} {', '.join(map(str, failed))}"
+            raise SweepFailedError(
+                f"{which} of {len(self.state.jobs)} failed. The same command with hydra.sweep.dir={self.folder} "
+                f"{self.again}."
+            )
+
+    again = "tries again"
+
+    @abstractmethod
+    def search(self, overrides: Sequence[Override]) -> None:
+        """Make jobs out of the ``overrides`` and launch them."""
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether jobs run in this process, one after the other, on this machine."""
+        assert self.config is not None
+        return self.config.hydra.launcher._target_ == BASIC_LAUNCHER
+
+    def plan(self, chosen: Mapping[int, Sequence[str]]) -> list[Job]:
+        """The jobs with these numbers and overrides; new ones get folders of their own, and are saved.
+
+        Raises:
+            HydraException: one of them cannot be composed.
+            ConfigError: two of them have one folder.
+        """
+        known = {job.number: job for job in self.state.jobs}
+        taken = {job.folder: job.number for job in self.state.jobs}
+        for number in sorted(chosen.keys() - known.keys()):
+            folder = job_folder(compose_job(self.hydra_context, self.config, chosen[number], number))
+            if folder in taken:
+                raise ConfigError(
+                    f"jobs {taken[folder]} and {number} of the sweep have the same folder, {folder}. "
+                    "hydra.sweep.subdir must differ: ${hydra.job.num} does."
+                )
+            taken[folder] = number
+            known[number] = Job(number, tuple(chosen[number]), folder)
+        if len(known) > len(self.state.jobs):
+            self.state.jobs = sorted(known.values(), key=lambda job: job.number)
+            OmegaConf.save(self.config, self.folder / "multirun.yaml")  # as Hydra's own sweeper leaves it
+            self.state.save()
+        return [known[number] for number in sorted(chosen)]
+
+    def launch(self, jobs: Sequence[Job]) -> None:
+        """Run ``jobs``, whose numbers follow one another; how each one ended stands in its folder.
+
+        Raises:
+            SystemExit: the user stopped one of them.
+        """
+        assert self.launcher is not None
+        try:
+            self.launcher.launch([list(job.overrides) for job in jobs], initial_job_idx=jobs[0].number)
+        except Exception as error:  # the launcher's own: a job that left no word
+            print(f"anchor train: {type(error).__name__}: {error}", file=sys.stderr)
+            for job in jobs:
+                record = self.state.record_of(job)
+                if record.status not in ("done", "failed", "stopped"):
+                    record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
+                    record.save(self.state.folder_of(job))
+        if any(self.state.record_of(job).status == "stopped" for job in jobs):
+            raise SystemExit(75)
+
+    def _conclude(self, is_whole: bool) -> None:
+        sys.stderr.flush()
+        print(render_table(self.state, read_rows(self.state)), flush=True)
+        if not is_whole:
+            print(
+                f"anchor train: the sweep has stopped. The same command with hydra.sweep.dir={self.folder} goes on: "
+                "what is done is not repeated, what was stopped goes on from its checkpoint.",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _now(config: Any) -> str:
+    return str(OmegaConf.create({"now": "${now:%Y-%m-%d_%H-%M-%S}"}).now)

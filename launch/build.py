@@ -20,6 +20,7 @@ from launch.ranks import SameBuffers
 from launch.targets import check_targets
 from launch.tracking.callback import TrackingCallback
 from launch.tracking.logger import WandbTracker
+from lightning_modules.callbacks import PartialSteps
 
 __all__ = ["Run", "build", "find_resume"]
 
@@ -66,7 +67,9 @@ def build_module(options: Mapping[str, Any]) -> L.LightningModule:
 
 
 def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) -> L.Trainer:
-    """The Trainer; its ``max_steps`` counts optimizer steps, ours counts batches.
+    """The Trainer; its ``max_steps`` counts every optimizer's steps, ours those of each.
+
+    With ``by_hand`` accumulation and clipping are the module's: Lightning refuses them.
 
     Raises:
         ConfigError: an argument that Lightning does not take.
@@ -84,9 +87,12 @@ def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) ->
             raise ConfigError(f"trainer.{key}={options[key]} is not a whole number.")
     for key in ("max_steps", "min_steps"):
         if by_hand and (options[key] or 0) > 0:
-            options[key] *= 2  # both networks step once in a batch, and Lightning counts each
+            options[key] *= 2  # both networks step, and Lightning counts each
+    if by_hand:
+        options.update(accumulate_grad_batches=1, gradient_clip_val=None, gradient_clip_algorithm=None)
     options["max_epochs"] = options["max_epochs"] if options["max_epochs"] is not None else -1
     callbacks = [_instantiate(f"callbacks.{name}", spec) for name, spec in config["callbacks"].items() if spec]
+    callbacks.append(PartialSteps())
     plugins = options.pop("plugins", None) or []
     plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
     plugins += arguments.pop("plugins", [])

@@ -1,21 +1,18 @@
-"""What the four stages share: how a network arrives, how a mouth is drawn, how the learning rate runs.
+"""What the four stages share: how a network arrives, how a mouth is drawn and judged.
 
 Shape suffixes: B windows, T frames, C colour, H W pixels, h = H // 2.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
 from anchor.batch import LipBatch
@@ -35,7 +32,6 @@ __all__ = [
     "draw_mouths",
     "judge_sync",
     "remember",
-    "scheduled",
     "set_up_expert",
 ]
 
@@ -129,24 +125,3 @@ class Ramp(nn.Module):
     def advance(self) -> None:
         """One step further."""
         self.step += 1
-
-
-def scheduled(module: L.LightningModule, optimizer: Optimizer, warmup_steps: int) -> OptimizerLRSchedulerConfig:
-    """``optimizer`` with a linear warm-up and a cosine down to 2 % at the trainer's last step."""
-    total = module.trainer.estimated_stepping_batches
-    return {
-        "optimizer": optimizer,
-        "lr_scheduler": {"scheduler": LambdaLR(optimizer, warmup_cosine(warmup_steps, total)), "interval": "step"},
-    }
-
-
-def warmup_cosine(warmup_steps: int, total_steps: float) -> Callable[[int], float]:
-    """The factor on the learning rate after each step; without an end it stays at 1 after the warm-up."""
-
-    def factor(step: int) -> float:
-        warm = min(1.0, (step + 1) / max(1, warmup_steps))
-        if math.isinf(total_steps):
-            return warm
-        return warm * max(0.02, 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, total_steps)))))
-
-    return factor

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -20,11 +23,11 @@ from lightning_modules.common import (
     draw_mouths,
     judge_sync,
     remember,
-    scheduled,
     set_up_expert,
 )
 from lightning_modules.generator import validation_scores
 from lightning_modules.ranks import shard_over_cards
+from lightning_modules.schedules import as_schedule, scheduled
 
 __all__ = ["FinetuneModule"]
 
@@ -41,6 +44,7 @@ class FinetuneModule(L.LightningModule):
         motion_weight: weight of the frame-to-frame comparison, the stage's own loss.
         l1_weight: weight of the pictures themselves; without it, colour would be free.
         sync_weight: the expert's say; 0 leaves it out.
+        lr, warmup_steps, schedule: as in :class:`~lightning_modules.syncnet.SyncNetModule`.
     """
 
     mouth_weight_hW: Tensor
@@ -58,6 +62,7 @@ class FinetuneModule(L.LightningModule):
         mouth_weight: float = 4.0,
         lr: float = 5e-4,
         warmup_steps: int = 20,
+        schedule: str | Mapping[str, Any] = "cosine",
     ) -> None:
         super().__init__()
         self.net: LipGenerator = as_network(net)  # type: ignore[assignment]
@@ -65,6 +70,7 @@ class FinetuneModule(L.LightningModule):
         freeze(self.net.face_decoder)
         set_up_expert(self, expert)
         self.optimizer, self.lr, self.warmup_steps = optimizer, check_lr(lr), warmup_steps
+        self.schedule = as_schedule(schedule)
         self.motion_weight, self.l1_weight, self.sync_weight = motion_weight, l1_weight, sync_weight
         self.jitter_ratio = JitterRatio()
         self.register_buffer("mouth_weight_hW", mouth_weights(self.net.image_size, mouth_weight), persistent=False)
@@ -98,4 +104,6 @@ class FinetuneModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Only the Identity Encoder learns."""
-        return scheduled(self, self.optimizer(self.net.identity_encoder.parameters(), lr=self.lr), self.warmup_steps)
+        return scheduled(
+            self, self.optimizer(self.net.identity_encoder.parameters(), lr=self.lr), self.schedule, self.warmup_steps
+        )

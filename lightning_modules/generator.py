@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from anchor.batch import LipBatch
 from anchor.losses import edge_loss, weighted_l1
@@ -22,10 +26,10 @@ from lightning_modules.common import (
     draw_mouths,
     judge_sync,
     remember,
-    scheduled,
     set_up_expert,
 )
 from lightning_modules.ranks import shard_over_cards
+from lightning_modules.schedules import as_schedule, scheduled
 
 __all__ = ["GeneratorModule"]
 
@@ -42,7 +46,9 @@ class GeneratorModule(L.LightningModule):
         speech_from_expert: start the Speech Encoder from the expert's, where their shapes agree.
         mouth_weight: how many times a pixel of the mouth's box counts.
         edge_weight: weight of the edge loss beside L1.
-        sync_weight, sync_start_step, sync_ramp_steps: the expert's say: none at first, then a ramp to its full weight.
+        sync_weight, sync_start_step, sync_ramp_steps: the expert's say: none at first, then a ramp to its full weight;
+            in optimizer steps.
+        lr, warmup_steps, schedule: as in :class:`~lightning_modules.syncnet.SyncNetModule`.
     """
 
     mouth_weight_hW: Tensor
@@ -62,6 +68,7 @@ class GeneratorModule(L.LightningModule):
         sync_ramp_steps: int = 100,
         lr: float = 3e-3,
         warmup_steps: int = 50,
+        schedule: str | Mapping[str, Any] = "cosine",
     ) -> None:
         super().__init__()
         self.net: LipGenerator = as_network(net)  # type: ignore[assignment]
@@ -69,6 +76,7 @@ class GeneratorModule(L.LightningModule):
         if speech_from_expert and isinstance(expert, SyncNet):
             start_from(self.net.speech_encoder, expert.speech_encoder)
         self.optimizer, self.lr, self.warmup_steps = optimizer, check_lr(lr), warmup_steps
+        self.schedule = as_schedule(schedule)
         self.edge_weight = edge_weight
         self.sync_ramp = Ramp(sync_weight, sync_start_step, sync_ramp_steps)
         self.jitter_ratio = JitterRatio()
@@ -85,11 +93,14 @@ class GeneratorModule(L.LightningModule):
             sync = judge_sync(self.expert, output, batch)
             loss = loss + weight * sync
             self.log("train/sync_loss", sync, batch_size=len(output), prog_bar=True)
-        self.sync_ramp.advance()
         scores: dict[str, Tensor | float] = {"train/loss": loss, "train/sync_weight": weight}
         self.log_dict(scores, batch_size=len(output))
         self.log("train/l1", l1, batch_size=len(output), prog_bar=True)
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """The ramp counts what is learnt from, not the batches of an accumulation."""
+        self.sync_ramp.advance()
 
     def validation_step(self, batch: LipBatch, batch_idx: int) -> None:
         """The fixed windows, drawn with their own speech."""
@@ -104,8 +115,8 @@ class GeneratorModule(L.LightningModule):
         shard_over_cards(self, self.net)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Warm-up and cosine over the whole run."""
-        return scheduled(self, self.optimizer(self.net.parameters(), lr=self.lr), self.warmup_steps)
+        """One optimizer, its learning rate on the schedule."""
+        return scheduled(self, self.optimizer(self.net.parameters(), lr=self.lr), self.schedule, self.warmup_steps)
 
 
 def validation_scores(

@@ -7,9 +7,8 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-__all__ = ["clip_by_hand", "gather_ranks", "shard_over_cards"]
+__all__ = ["gather_ranks", "shard_over_cards"]
 
 
 def gather_ranks(tensor_B: Tensor) -> Tensor:
@@ -40,17 +39,6 @@ class _GatherRanks(torch.autograd.Function):
         torch.distributed.all_reduce(total_G)
         start = torch.distributed.get_rank() * context.num_windows
         return total_G[start : start + context.num_windows]
-
-
-def clip_by_hand(module: L.LightningModule, optimizer: Optimizer, norm: float) -> None:
-    """Clip the gradients of ``optimizer`` to ``norm``, as a module must that runs its optimizers itself.
-
-    Under 16-mixed they are still multiplied by the scaler's factor, and so is the bound; gradients that are not finite
-    stay so, and the scaler skips their step.
-    """
-    scaler = getattr(module.trainer.precision_plugin, "scaler", None)
-    factor = scaler.get_scale() if scaler is not None else 1.0
-    module.clip_gradients(optimizer, norm * factor, "norm")
 
 
 def shard_over_cards(module: L.LightningModule, *networks: nn.Module) -> None:

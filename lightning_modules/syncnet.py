@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import lightning as L
 import torch
 import torch.nn.functional as F
@@ -14,8 +17,9 @@ from anchor.losses import info_nce, pair_loss
 from anchor.models import SyncNet, describe
 from anchor.ops.images import lower_half, to_signed
 from anchor.timing import WINDOW_FRAMES
-from lightning_modules.common import Network, OptimizerFactory, adamw, as_network, check_lr, remember, scheduled
+from lightning_modules.common import Network, OptimizerFactory, adamw, as_network, check_lr, remember
 from lightning_modules.ranks import gather_ranks
+from lightning_modules.schedules import as_schedule, scheduled
 
 __all__ = ["SyncNetModule"]
 
@@ -31,7 +35,8 @@ class SyncNetModule(L.LightningModule):
         loss: ``"info_nce"`` picks the right speech among those of the batch; ``"bce"`` is the classic of Wav2Lip, which
             needs ``datamodule.negatives_per_window`` of at least 1 and about five times as long.
         foreign_weight: how much speech of other clips counts as a wrong answer for ``info_nce``; 0 leaves it out.
-        lr, warmup_steps: peak learning rate, and steps of linear warm-up before the cosine.
+        lr, warmup_steps, schedule: peak learning rate, steps of linear warm-up, and the shape after it: the name of a
+            :class:`~lightning_modules.schedules.Schedule`, or its name and numbers.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class SyncNetModule(L.LightningModule):
         foreign_weight: float = 0.0,
         lr: float = 2e-3,
         warmup_steps: int = 50,
+        schedule: str | Mapping[str, Any] = "cosine",
     ) -> None:
         super().__init__()
         if loss not in ("info_nce", "bce"):
@@ -53,6 +59,7 @@ class SyncNetModule(L.LightningModule):
         self.net.log_scale.requires_grad_(loss == "info_nce")  # bce has no temperature, and ranks wait for gradients
         self.optimizer, self.loss, self.foreign_weight = optimizer, loss, foreign_weight
         self.lr, self.warmup_steps = check_lr(lr), warmup_steps
+        self.schedule = as_schedule(schedule)
         remember(
             self,
             {"stage": "syncnet", "net": describe(self.net), "loss": loss, "foreign_weight": foreign_weight, "lr": lr},
@@ -94,8 +101,8 @@ class SyncNetModule(L.LightningModule):
         self.log_dict(scores, batch_size=B, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Warm-up and cosine over the whole run."""
-        return scheduled(self, self.optimizer(self.net.parameters(), lr=self.lr), self.warmup_steps)
+        """One optimizer, its learning rate on the schedule."""
+        return scheduled(self, self.optimizer(self.net.parameters(), lr=self.lr), self.schedule, self.warmup_steps)
 
     def _classic(self, face_BD: Tensor, speech_BD: Tensor, batch: LipBatch) -> Tensor:
         wrong_mels = batch["wrong_mels_BK1MS"]

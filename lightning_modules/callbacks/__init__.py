@@ -1,7 +1,8 @@
-"""What runs beside training: the run's own record, its progress on the terminal."""
+"""What runs beside training: the run's own record, its progress on the terminal, what an engineer switches on."""
 
+from lightning_modules.callbacks.partial import PartialSteps
 from lightning_modules.callbacks.place import batches_seen, has_pending_gradients
 from lightning_modules.callbacks.progress import ProgressLines
 from lightning_modules.callbacks.record import MetricsRecord
 
-__all__ = ["MetricsRecord", "ProgressLines", "batches_seen", "has_pending_gradients"]
+__all__ = ["MetricsRecord", "PartialSteps", "ProgressLines", "batches_seen", "has_pending_gradients"]

@@ -7,11 +7,14 @@ Batches are what the loader gives. With accumulation an optimizer step takes sev
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import lightning as L
 
 __all__ = [
+    "Accumulation",
     "accumulated_batches",
+    "accumulation_of",
     "batches_left",
     "batches_seen",
     "has_pending_gradients",
@@ -32,12 +35,30 @@ def accumulated_batches(trainer: L.Trainer) -> int:
     return int(by_hand or trainer.accumulate_grad_batches)
 
 
+class Accumulation(NamedTuple):
+    """Where the present batch stands among those whose gradients make one step."""
+
+    position: int  # from 0
+    size: int  # batches of the step; an epoch's last step may have fewer than the others
+    is_last: bool
+
+
+def accumulation_of(trainer: L.Trainer) -> Accumulation:
+    """The present batch's place, within ``training_step`` and until the next batch begins."""
+    progress, per_step = trainer.fit_loop.epoch_loop.batch_progress, accumulated_batches(trainer)
+    place, per_epoch = max(0, progress.current.ready - 1), trainer.num_training_batches
+    if math.isfinite(per_epoch):
+        place %= int(per_epoch)  # a run that goes on from an epoch's end counts its first batch beyond it
+    position = place % per_step
+    if progress.is_last_batch:
+        return Accumulation(position, position + 1, True)
+    size = int(min(per_step, per_epoch - (place - position)))
+    return Accumulation(position, size, position + 1 == size)
+
+
 def has_pending_gradients(trainer: L.Trainer) -> bool:
     """Whether gradients wait for more batches before they are stepped with; a checkpoint made now would lose them."""
-    progress = trainer.fit_loop.epoch_loop.batch_progress
-    ready = progress.current.ready
-    is_last = progress.is_last_batch or ready == trainer.num_training_batches
-    return ready % accumulated_batches(trainer) != 0 and not is_last
+    return trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0 and not accumulation_of(trainer).is_last
 
 
 def steps_taken(trainer: L.Trainer) -> int:
@@ -60,7 +81,7 @@ def batches_left(trainer: L.Trainer) -> float:
     """Batches until ``max_steps`` or ``max_epochs`` ends the run; ``inf`` without an end."""
     per_epoch, per_step = float(trainer.num_training_batches), accumulated_batches(trainer)
     in_epoch = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-    if in_epoch >= per_epoch:
+    if in_epoch >= per_epoch:  # the next one begins
         in_epoch = 0
     pending = in_epoch % per_step  # batches of a step that is not taken yet
     left = math.inf

@@ -8,7 +8,7 @@ from small_runs import Data, fit
 
 from anchor.models import PatchDiscriminator, SyncNet, freeze, load_network
 from lightning_modules import FinetuneModule, GeneratorModule, QualityModule, SyncNetModule
-from lightning_modules.common import Ramp, judge_sync, warmup_cosine
+from lightning_modules.common import Ramp, judge_sync
 from lightning_modules.syncnet import negative_weights
 
 
@@ -191,11 +191,3 @@ def test_the_ramp_waits_climbs_and_stays():
     twin = Ramp(top=0.5, start=2, length=2)
     twin.load_state_dict(ramp.state_dict())
     assert twin.value() == 0.5
-
-
-def test_the_learning_rate_warms_up_and_comes_down():
-    factor = warmup_cosine(10, 100)
-    assert factor(0) == pytest.approx(0.1)
-    assert factor(9) > 0.95
-    assert factor(100) == pytest.approx(0.02)
-    assert warmup_cosine(10, float("inf"))(10_000) == 1

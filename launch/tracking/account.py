@@ -51,12 +51,12 @@ def has_key() -> bool:
     return bool(_find_key()) or bool(os.environ.get("WANDB_IDENTITY_TOKEN_FILE"))
 
 
-def look_at_server(patience_s: float = ANSWER_S) -> str:
+def look_at_server(patience_s: float | None = None) -> str:
     """Why nothing can be sent to the server now, or an empty text.
 
     The client itself would try for many minutes before it gave up; this asks once.
     """
-    url = shown_server()
+    url, patience_s = shown_server(), patience_s or ANSWER_S
     request = urllib.request.Request(  # noqa: S310  # the user's own server
         f"{base_url()}/graphql", json.dumps(QUESTION).encode(), {"Content-Type": "application/json"}
     )

@@ -20,6 +20,8 @@ from lightning_modules.callbacks import batches_seen
 
 __all__ = ["TrackingCallback", "close_trackers"]
 
+FAILED = 1  # the status of a run that ended by an exception, and
+LAST_WORDS_S = 5.0  # how long its tracker may take
 BINS = 64  # of a histogram, as the tracker draws them
 DRAWN_EVERYWHERE = "FSDP"  # a network in pieces is run by all its ranks together
 
@@ -43,7 +45,7 @@ class TrackingCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the run of the checkpoint."""
-        self.tracker.run_id = state_dict["run_id"]
+        self.tracker.run_id, self.tracker.is_resumed = str(state_dict["run_id"]), True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the run, now that it is known which one, and say what it is made of."""
@@ -68,6 +70,10 @@ class TrackingCallback(Callback):
             return
         if trainer.is_global_zero or DRAWN_EVERYWHERE in type(trainer.strategy).__name__:
             self._is_drawing = self._guard(self._tell_media, trainer, pl_module)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Close the record soon: the other ranks of a run that fails are being ended."""
+        self._guard(close_trackers, trainer, getattr(exception, "status", FAILED), LAST_WORDS_S)
 
     def _tell_inputs(self, trainer: L.Trainer) -> None:
         source = getattr(trainer.datamodule, "source", None)  # type: ignore[attr-defined]
@@ -120,7 +126,7 @@ class TrackingCallback(Callback):
         return True
 
 
-def close_trackers(trainer: L.Trainer, status: int = 0) -> None:
+def close_trackers(trainer: L.Trainer, status: int = 0, patience_s: float | None = None) -> None:
     """Tell every tracker which checkpoints the run leaves, and close it; ``status`` 0 is a run that is done."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if not isinstance(callback, TrackingCallback):
@@ -133,7 +139,7 @@ def close_trackers(trainer: L.Trainer, status: int = 0) -> None:
             path = folder / f"{alias}.ckpt"
             if path.is_file():
                 tracker.send("output", str(path.absolute()), tracker.about["job_type"], [alias], {**about, **scores})
-        tracker.close(status)
+        tracker.close(status, patience_s)
 
 
 def held_origin(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any
 from anchor import __version__
 from launch.tracking.git import describe_git
 from launch.tracking.lineage import Artefact, checkpoint_artefact
+from launch.tracking.live import start_beside
 from launch.tracking.locks import hold
 from launch.tracking.media import DrawnClip, draw_strip, save_clip
 
@@ -34,6 +35,7 @@ NICENESS = 5
 def main(words: list[str]) -> int:
     """Serve one run; the status tells training whether its record is whole."""
     os.nice(NICENESS)
+    environment = dict(os.environ)  # before the client leaves its own mark in it
     connection = Connection(int(words[0]), writable=False)
     try:
         opening = connection.recv()[1]
@@ -43,6 +45,8 @@ def main(words: list[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with hold(folder / LOCK, patience_s=LAST_WORDS_S):  # the part before may still be closing
         writer = _Writer(opening)
+        if opening["sync"] == "live":
+            start_beside(writer.part, "live", opening["sync_patience_s"], environment)
         status = 1
         while True:
             try:
@@ -56,6 +60,8 @@ def main(words: list[str]) -> int:
             with _guarded(word):
                 getattr(writer, f"write_{word}")(*values)
         writer.finish(status)
+    if opening["sync"] == "end":
+        start_beside(writer.part, "end", opening["sync_patience_s"], environment)
     return 0
 
 
@@ -79,11 +85,12 @@ class _Writer:
             mode="offline",
             dir=opening["run_dir"],
             id=opening["run_id"],
-            resume="allow",
+            resume="allow" if opening["is_resumed"] else None,  # what is new may be sent again, and replaces itself
             config=config,
             settings=settings,
             **{key: opening[key] for key in ("project", "entity", "name", "group", "job_type", "tags", "notes")},
         )
+        self.part = Path(self.run.dir).parent
         self.run.define_metric(STEP)
         self.run.define_metric("*", step_metric=STEP)
         self.run.define_metric(opening["monitor"], step_metric=STEP, summary=opening["monitor_mode"])

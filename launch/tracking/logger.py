@@ -17,7 +17,6 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from anchor.errors import ConfigError
 from launch.tracking.account import HOW_TO_LOG_IN, has_key, mode
 from launch.tracking.feed import Feed
-from launch.tracking.sync import sync_beside
 
 __all__ = ["SYNCS", "WandbTracker"]
 
@@ -42,7 +41,8 @@ class WandbTracker(Logger):
         gradients: histograms of gradients and parameters.
         gradients_every: in batches.
         upload_checkpoints: send the files too; otherwise their hashes and paths stand for them.
-        patience_s: how long the end of a run may wait for the tracker.
+        patience_s: how long the end of a run may wait for the tracker, in seconds.
+        sync_patience_s: how long the process that sends may outlive the run.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class WandbTracker(Logger):
         gradients_every: int = 100,
         upload_checkpoints: bool = False,
         patience_s: float = 30.0,
+        sync_patience_s: float = 900.0,
     ) -> None:
         super().__init__()
         if sync not in SYNCS:
@@ -75,6 +76,7 @@ class WandbTracker(Logger):
                 raise ConfigError(f"logger.{key}={value} is no count. Give a whole number from 0 on.")
         for key, number in {
             "media_seconds": media_seconds, "gradients_every": gradients_every, "patience_s": patience_s,
+            "sync_patience_s": sync_patience_s,
         }.items():  # fmt: skip
             if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:
                 raise ConfigError(f"logger.{key}={number} must be a number above 0.")
@@ -85,10 +87,11 @@ class WandbTracker(Logger):
             "project": project, "entity": entity, "name": name or f"{job_type} {self.run_dir.name}", "group": group,
             "job_type": job_type, "tags": [str(tag) for tag in tags], "notes": notes, "monitor": monitor,
             "monitor_mode": monitor_mode, "upload_checkpoints": upload_checkpoints,
+            "sync_patience_s": float(sync_patience_s),
         }  # fmt: skip
         self.media_every, self.media_clips, self.media_seconds = media_every, media_clips, float(media_seconds)
         self.gradients_every = int(gradients_every) if gradients else 0
-        self.run_id = new_run_id()
+        self.run_id, self.is_resumed = new_run_id(), False
         self.step: Callable[[], int] | None = None  # batches seen; Lightning's own number counts differently by stage
         self._feed: Feed | None = None
         self._is_closed = False
@@ -129,7 +132,8 @@ class WandbTracker(Logger):
         self._feed.start()
         opening = {
             **self.about, "run_dir": str(self.run_dir.absolute()), "run_id": self.run_id, "config": dict(config),
-            "pid": os.getpid(), "live": self.sync == "live",
+            "pid": os.getpid(), "sync": self.sync,
+            "is_resumed": self.is_resumed,
         }  # fmt: skip
         self._feed.put("open", opening)
         atexit.register(self.close, 1)
@@ -150,17 +154,15 @@ class WandbTracker(Logger):
         """The whole configuration is there already."""
 
     @rank_zero_only
-    def close(self, status: int = 0) -> None:
+    def close(self, status: int = 0, patience_s: float | None = None) -> None:
         """Close the record of the run; waits no longer than ``patience_s``, and for no server."""
         if self._is_closed or self._feed is None:
             return
         self._is_closed = True
         atexit.unregister(self.close)
-        if not self._feed.close("finish", status, patience_s=self.patience_s):
+        if not self._feed.close("finish", status, patience_s=patience_s or self.patience_s):
             return
-        if self.sync == "end":
-            sync_beside(self.run_dir)
-        if mode() in ("offline", "dryrun") or self.sync == "never":
+        if self.sync == "never":
             self._say(f"tracked offline; `anchor track sync {self.run_dir}` sends it.")
 
     def _say(self, sentence: str) -> None:

@@ -17,10 +17,21 @@ from anchor.errors import ConfigError
 from launch.tracking.account import HOW_TO_LOG_IN, has_key, look_at_server, shown_server
 from launch.tracking.locks import hold, is_held
 
-__all__ = ["SENT", "Part", "find_parts", "sync", "sync_beside"]
+__all__ = [
+    "SENT",
+    "SYNC_LOCK",
+    "Part",
+    "end_client",
+    "find_parts",
+    "mark_sent",
+    "send",
+    "sync",
+    "sync_environment",
+]
 
 SENT = "sent-by-anchor"  # beside a part's file, when the server has all of it
 SYNC_LOCK, TRACKER_LOCK = "sync.lock", "tracker.lock"
+TROUBLE = ("ERROR", "panic:", "Not authenticated", "Traceback", "Error:")  # how the client's lines of failure begin
 PART = re.compile(r"offline-run-(\d{8}_\d{6})-(.+)")
 
 
@@ -98,18 +109,21 @@ def send(part: Part, timeout_s: float) -> None:
     for mark in part.folder.glob("*.wandb.synced"):  # the client's own mark, which it also sets where it gave up
         mark.unlink()
     command = [sys.executable, "-m", "wandb", "sync", str(part.folder)]
-    environment = {**os.environ, "WANDB_MODE": "online", "PYTHONSAFEPATH": "1", "NO_COLOR": "1"}
-    environment["WANDB_DATA_DIR"] = str(part.folder.parent / "data")
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=sync_environment(part),
+            start_new_session=True,
         )
         try:
             status: int | None = process.wait(max(0.1, timeout_s))
         except subprocess.TimeoutExpired:
             status = None
         finally:
-            _end(process)
+            end_client(process)
     said = log.read_text(encoding="utf-8", errors="replace")
     if status is None:
         raise ConfigError(
@@ -121,20 +135,19 @@ def send(part: Part, timeout_s: float) -> None:
             f"{part.folder} could not be sent to {shown_server()}: {_trouble(said) or f'status {status}'}. "
             f"Nothing is lost; call this again. The client's words are in {log}."
         )
+    mark_sent(part)
+
+
+def mark_sent(part: Part) -> None:
+    """Remember that the server has all of ``part``."""
     (part.folder / SENT).write_text(f"{shown_server()} {time.strftime('%Y-%m-%d %H:%M:%S')}\n", encoding="utf-8")
 
 
-def sync_beside(run_dir: Path, timeout_s: float = 3600.0) -> None:
-    """Send the run's parts in a process of its own that outlives this one; its words go to ``wandb/sync.log``."""
-    with contextlib.suppress(OSError), (run_dir / "wandb" / "sync.log").open("ab") as log:
-        subprocess.Popen(
-            [sys.executable, "-m", "anchor", "track", "sync", str(run_dir.absolute()), f"timeout={timeout_s}"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={**os.environ, "PYTHONSAFEPATH": "1"},
-        )
+def sync_environment(part: Part) -> dict[str, str]:
+    """Variables for the client's own sync of ``part``."""
+    data = str(part.folder.parent / "data")  # where files wait that are to be uploaded
+    own = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # of another client
+    return {**own, "WANDB_MODE": "online", "WANDB_DATA_DIR": data, "PYTHONSAFEPATH": "1", "NO_COLOR": "1"}
 
 
 def find_parts(path: Path) -> list[Part]:
@@ -149,7 +162,7 @@ def _parts(path: Path) -> Iterator[Part]:
             yield Part(folder, match[1], match[2])
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end_client(process: subprocess.Popen[bytes]) -> None:
     """End the client with the processes that it started."""
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -158,6 +171,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _trouble(said: str) -> str:
     """The line of the client's words that tells of a failure."""
-    marks = ("error", "failed", "panic", "Not authenticated", "Traceback")
-    lines = [line.strip() for line in said.splitlines()]
-    return next((line[:200] for line in lines if any(mark.lower() in line.lower() for mark in marks)), "")
+    lines = [line.strip().removeprefix("wandb: ") for line in said.splitlines()]
+    return next((line[:200] for line in lines if line.startswith(TROUBLE)), "")

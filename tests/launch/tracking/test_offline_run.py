@@ -14,7 +14,13 @@ WORDS = ("trainer.log_every_n_steps=1", "trainer.max_steps=2", "trainer.val_chec
 
 
 def test_a_run_and_its_resume_are_one_run_in_two_parts(composed, start, tmp_path, capfd):
-    words = ["logger=wandb", "logger.tags=[a,b]", "group=sweep7", "logger.gradients=true", "logger.gradients_every=1"]
+    words = [
+        "logger=wandb",
+        "logger.tags=[a,b]",
+        "sweep_id=sweep7",
+        "logger.gradients=true",
+        "logger.gradients_every=1",
+    ]
     start(composed("generator", *WORDS, *words, "logger.media_every=2"))
     said = capfd.readouterr().err
     assert "no wandb key was found, so the run is tracked offline" in said
@@ -28,7 +34,7 @@ def test_a_run_and_its_resume_are_one_run_in_two_parts(composed, start, tmp_path
     parts = written_runs(tmp_path / "run")
     assert len(parts) == 2
     assert {part.run.run_id for part in parts} == {first.run.run_id}
-    assert all(part.run.resume for part in parts)
+    assert [part.run.resume for part in parts] == [False, True]
     check_numbers(parts[1], steps=[3])
     held = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
     (state,) = [state for key, state in held.items() if "TrackingCallback" in key]

@@ -58,11 +58,12 @@ def build_module(options: Mapping[str, Any]) -> L.LightningModule:
     """The stage's module; ``base`` (a generator's checkpoint) becomes ``net``, ``expert`` the judge."""
     options = dict(options)
     networks: dict[str, Any] = {}
+    weights = options.pop("weights", "auto")
     if "base" in options:
-        networks["net"] = load_network(options.pop("base"), "generator")
+        networks["net"] = load_network(options.pop("base"), "generator", weights)
     if "expert" in options:
         path = options.pop("expert")
-        networks["expert"] = load_network(path, "expert") if path is not None else None
+        networks["expert"] = load_network(path, "expert", weights) if path is not None else None
     return _instantiate("module", {**options, "_partial_": True})(**networks)
 
 

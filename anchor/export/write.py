@@ -20,7 +20,7 @@ from anchor.errors import CheckpointError, ConfigError
 from anchor.export.graph import OPSET, write_graph
 from anchor.export.parity import ONNX_BOUND, check_graph, check_weights
 from anchor.models.card import CARD_NAME, make_card
-from anchor.models.checkpoint import held_networks, load_network, read_checkpoint
+from anchor.models.checkpoint import EMA_STATE, WeightKind, held_networks, load_network, read_checkpoint
 from anchor.models.exported import ONNX_NAME, WEIGHTS_NAME, hash_file, is_export
 from anchor.models.sizes import show_size
 
@@ -35,11 +35,13 @@ def export(
     out: Path,
     kind: Literal["auto", "generator", "expert", "discriminator"] = "auto",
     onnx: bool = True,
+    weights: WeightKind = "auto",
 ) -> None:
     """A trained network as a folder without pickle: model.safetensors, model.onnx, card.json.
 
     checkpoint: what `anchor train` left. out: a new folder, or one that holds an earlier export.
     kind: which network of the checkpoint; auto is the one that its stage teaches. onnx=false leaves model.onnx out.
+    weights: ema (averaged), raw, or auto: averaged where the checkpoint has them.
 
     Both files are compared with the checkpoint on a random input before the folder appears. `anchor infer
     checkpoint=` and `module.base=` take the folder; `anchor infer` also takes model.onnx alone.
@@ -49,9 +51,9 @@ def export(
     if is_export(checkpoint):
         raise CheckpointError(f"checkpoint={checkpoint} is an export already. Give the checkpoint that training left.")
     held = read_checkpoint(checkpoint)
-    net = load_network(checkpoint, _main_kind(held, checkpoint) if kind == "auto" else kind)
+    net = load_network(checkpoint, _main_kind(held, checkpoint) if kind == "auto" else kind, weights)
     image_size = _image_size(net, held)
-    card = make_card(net, image_size, **_origin(held, checkpoint))
+    card = make_card(net, image_size, **_origin(held, checkpoint, weights))
     place = out.resolve()
     partial = place.parent / f".{place.name}.partial-{os.getpid()}"
     try:
@@ -123,9 +125,11 @@ def _image_size(net: nn.Module, held: Mapping[str, Any]) -> int:
     return int(size)
 
 
-def _origin(held: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
+def _origin(held: Mapping[str, Any], checkpoint: Path, weights: WeightKind) -> dict[str, Any]:
     """Whence the network comes: version, stage, file, and how far training was."""
     source: dict[str, Any] = {"file": checkpoint.name, "sha256": hash_file(checkpoint)}
+    if held.get(EMA_STATE):
+        source["weights"] = "raw" if weights == "raw" else "ema"
     try:  # batches; ``global_step`` counts every optimizer's step
         source["step"] = int(held["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["completed"])
     except (KeyError, TypeError):

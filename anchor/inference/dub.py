@@ -22,7 +22,7 @@ from anchor.inference.stopwatch import Stopwatch
 from anchor.inference.target import OutputKind, check_target
 from anchor.media.audio import read_audio
 from anchor.media.writer import write_video
-from anchor.models import load_network
+from anchor.models import WeightKind, load_network
 from anchor.models.onnx_generator import OnnxGenerator
 from anchor.ops.mel import log_mel
 from anchor.timing import FPS, SAMPLES_PER_FRAME
@@ -44,6 +44,7 @@ def infer(
     reference: ReferenceKind = "nearest",
     fade: int = FADE_FRAMES,
     batch_size: int = 16,
+    weights: WeightKind = "auto",
 ) -> None:
     """The person of a video or picture speaks a recording: 25 frames per second, as long as the speech.
 
@@ -53,6 +54,7 @@ def infer(
     out: the video to write (.mp4), or with output=frames a folder for PNGs, speech.wav and frames.json.
     reference: which frame tells how the person looks: nearest (in pose), fixed (one for all), shifted (half a clip
     away) or same.
+    weights: of the checkpoint: ema (averaged), raw, or auto: averaged where it has them.
     fade: frames over which the mouth is blended in and out where the face comes or goes.
 
     Frames without a face stay as they are. A video appears under its name when it is complete; frames stay when they
@@ -65,7 +67,7 @@ def infer(
             raise ConfigError(f"{key}={value} makes no sense. Give {least} or more.")
     return_large_blocks()
     samples = read_audio(speech)
-    generator = load_generator(checkpoint, device)
+    generator = load_generator(checkpoint, device, weights)
     num_out = -(-len(samples) // SAMPLES_PER_FRAME)  # the last frame may be begun, not missing
     watch = Stopwatch()
     footage, track = read_footage(face, make_detector(detector), num_out, watch=watch)
@@ -84,7 +86,7 @@ def infer(
     print(f"{out}: {num_out} frames, {num_out / FPS:.2f} s{kept}; {num_out / watch.total:.1f} frames/s ({watch})")
 
 
-def load_generator(checkpoint: Path, device: str = "auto") -> nn.Module:
+def load_generator(checkpoint: Path, device: str = "auto", weights: WeightKind = "auto") -> nn.Module:
     """The generator of ``checkpoint`` in eval mode on ``device``.
 
     ``checkpoint`` is what a stage left, a folder that `anchor export` wrote, or the ``model.onnx`` of one.
@@ -95,7 +97,7 @@ def load_generator(checkpoint: Path, device: str = "auto") -> nn.Module:
     """
     if Path(checkpoint).suffix == ".onnx":
         return OnnxGenerator(checkpoint, device).eval()
-    generator = load_network(checkpoint, "generator")
+    generator = load_network(checkpoint, "generator", weights)
     return generator.to(resolve_device(device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -1,6 +1,6 @@
 """Networks: the SyncNet expert, the generator, the quality discriminator, and how they are stored."""
 
-from anchor.models.checkpoint import check_mel, load_network, read_checkpoint
+from anchor.models.checkpoint import EMA_STATE, WeightKind, check_mel, load_network, read_checkpoint
 from anchor.models.classic import ClassicGenerator
 from anchor.models.classic_syncnet import ClassicSyncNet
 from anchor.models.describe import build_network, describe
@@ -10,6 +10,7 @@ from anchor.models.generator import LipGenerator, stack_faces
 from anchor.models.syncnet import SpeechEncoder, SyncNet
 
 __all__ = [
+    "EMA_STATE",
     "ClassicDiscriminator",
     "ClassicGenerator",
     "ClassicSyncNet",
@@ -17,6 +18,7 @@ __all__ = [
     "PatchDiscriminator",
     "SpeechEncoder",
     "SyncNet",
+    "WeightKind",
     "build_network",
     "check_mel",
     "describe",

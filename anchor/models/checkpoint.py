@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
-from anchor.errors import CheckpointError
+from anchor.errors import CheckpointError, ConfigError
 from anchor.models.describe import build_network
 from anchor.models.exported import is_export, load_export
 from anchor.ops.mel import mel_config_hash
 
-__all__ = ["check_mel", "held_networks", "load_network", "read_checkpoint"]
+__all__ = ["EMA_STATE", "WeightKind", "check_mel", "held_networks", "load_network", "read_checkpoint"]
+
+EMA_STATE = "ema_state_dict"  # of a checkpoint: averaged weights, by the names of ``state_dict``; what learns alone
+WeightKind = Literal["auto", "ema", "raw"]
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -68,15 +71,21 @@ def check_mel(path: str | Path, checkpoint: dict[str, Any]) -> None:
         )
 
 
-def load_network(path: str | Path, kind: str) -> nn.Module:
+def load_network(path: str | Path, kind: str, weights: WeightKind = "auto") -> nn.Module:
     """The network of ``kind`` (expert, generator or discriminator) at ``path``, in eval mode.
 
     ``path`` is a checkpoint that a stage left, a folder that `anchor export` wrote, or its ``model.safetensors``.
+    ``weights="ema"`` takes the averaged ones, ``"raw"`` the last step's, ``"auto"`` averaged ones where there are some;
+    an export holds one kind, and ``"auto"`` and ``"raw"`` take it as it is.
 
     Raises:
-        CheckpointError: it cannot be read, holds no network of this kind, or hears another mel.
+        CheckpointError: it cannot be read, holds no network of this kind or no averaged weights, or hears another mel.
     """
+    if weights not in get_args(WeightKind):
+        raise ConfigError(f"weights={weights} is no choice. Choose one of {', '.join(get_args(WeightKind))}.")
     if is_export(path):
+        if weights == "ema":
+            raise CheckpointError(f"{path}: an export holds one kind of weights. Give weights=auto.")
         return load_export(path, kind)
     checkpoint = read_checkpoint(path)
     if kind != "discriminator":
@@ -87,11 +96,9 @@ def load_network(path: str | Path, kind: str) -> nn.Module:
             continue
         net = build_network(description)
         prefix = f"{attribute}."
-        weights = {
-            key[len(prefix) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
-        }
+        state = _choose(checkpoint, prefix, weights, path)
         try:
-            net.load_state_dict(weights)
+            net.load_state_dict(state)
         except RuntimeError as error:
             raise CheckpointError(f"{path}: its weights do not fit its own description ({error}).") from None
         return net.eval()
@@ -101,3 +108,17 @@ def load_network(path: str | Path, kind: str) -> nn.Module:
         f"{path}: {'an' if kind == 'expert' else 'a'} {kind} is needed here, and this checkpoint holds {found}. "
         f"Give one that experiment={stage.get(kind, kind)} left."
     )
+
+
+def _choose(checkpoint: dict[str, Any], prefix: str, weights: WeightKind, path: str | Path) -> dict[str, Any]:
+    """The weights below ``prefix``: raw, with the averaged ones over them where they are wanted."""
+
+    def below(state: dict[str, Any]) -> dict[str, Any]:
+        return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+    averaged = below(checkpoint.get(EMA_STATE, {})) if weights != "raw" else {}
+    if weights == "ema" and not averaged:
+        raise CheckpointError(
+            f"{path}: it holds no averaged weights. Give weights=raw or auto, or train with callbacks=ema."
+        )
+    return {**below(checkpoint["state_dict"]), **averaged}

@@ -1,8 +1,18 @@
 """What runs beside training: the run's own record, its progress on the terminal, what an engineer switches on."""
 
+from lightning_modules.callbacks.ema import WeightAverage
 from lightning_modules.callbacks.partial import PartialSteps
 from lightning_modules.callbacks.place import batches_seen, has_pending_gradients
 from lightning_modules.callbacks.progress import ProgressLines
 from lightning_modules.callbacks.record import MetricsRecord
+from lightning_modules.callbacks.top import TopCheckpoints
 
-__all__ = ["MetricsRecord", "PartialSteps", "ProgressLines", "batches_seen", "has_pending_gradients"]
+__all__ = [
+    "MetricsRecord",
+    "PartialSteps",
+    "ProgressLines",
+    "TopCheckpoints",
+    "WeightAverage",
+    "batches_seen",
+    "has_pending_gradients",
+]

@@ -24,6 +24,7 @@ COMMANDS = {
     "shards merge": ("anchor.shards.merge:merge", "several sets to one; an older format to this one"),
     "shards split": ("anchor.shards.split:split", "one set to several: by speaker, by split, in parts"),
     "train": ("launch.cli:train", "run a stage: experiment=syncnet|generator|finetune|quality"),
+    "sweep show": ("launch.sweeps.show:show", "the jobs of a sweep, best first, and a page with charts"),
     "evaluate": ("anchor.evaluation:evaluate", "score a stage: scores.json and report.html"),
     "infer": ("anchor.inference:infer", "a face and a speech to a talking video"),
     "export": ("anchor.export:export", "a checkpoint to safetensors, ONNX and a card"),

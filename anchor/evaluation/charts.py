@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Line", "line_chart"]
+__all__ = ["Line", "line_chart", "round_ticks", "short_number"]
 
 WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 34
@@ -31,7 +31,7 @@ def line_chart(
         return ""
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points] + ([level] if level is not None else [])
-    x_ticks, y_ticks = _ticks(min(xs), max(xs), 5), _ticks(min(ys), max(ys), 4)
+    x_ticks, y_ticks = round_ticks(min(xs), max(xs), 5), round_ticks(min(ys), max(ys), 4)
     x0, x1 = min(xs), max(max(xs), min(xs) + 1e-9)
     y0, y1 = min(y_ticks[0], min(ys)), max(y_ticks[-1], max(ys))
 
@@ -43,11 +43,11 @@ def line_chart(
     for tick in y_ticks:
         y = place(x0, tick)[1]
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{_short(tick)}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{short_number(tick)}</text>')
     for tick in x_ticks:
         if x0 <= tick <= x1:
             x, y = place(tick, y0)
-            parts.append(f'<text x="{x:.1f}" y="{y + 15:.1f}" text-anchor="middle">{_short(tick)}</text>')
+            parts.append(f'<text x="{x:.1f}" y="{y + 15:.1f}" text-anchor="middle">{short_number(tick)}</text>')
     parts.append(
         f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 3}" text-anchor="middle">{html.escape(x_label)}</text>'
     )
@@ -79,7 +79,7 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
 
 
-def _ticks(low: float, high: float, count: int) -> list[float]:
+def round_ticks(low: float, high: float, count: int) -> list[float]:
     """Round numbers from at or below ``low`` to at or above ``high``."""
     if high - low < 1e-9 * max(1.0, abs(high)):
         low, high = low - 0.5 * max(abs(low), 1e-3), high + 0.5 * max(abs(high), 1e-3)
@@ -90,7 +90,8 @@ def _ticks(low: float, high: float, count: int) -> list[float]:
     return [number * step for number in range(first, last + 1)]
 
 
-def _short(value: float) -> str:
+def short_number(value: float) -> str:
+    """A number as short as a label of an axis must be."""
     if abs(value) >= 10_000:
         return f"{value / 1000:g}k"
     return f"{value:.4g}" if abs(value) > 1e-12 else "0"

@@ -36,8 +36,8 @@ def distribution_of(override: Override) -> BaseDistribution:
     elif override.is_range_sweep():
         numbers: list[Any] = sorted(override.sweep_iterator())  # type: ignore[type-var]
         _need(override, bool(numbers), "it holds no value")
-        low, high, step = numbers[0], numbers[-1], None if LOG in tags else abs(sweep.step)
-        _need(override, LOG not in tags or step in (None, 1), "tag(log,...) needs a step of 1")
+        low, high, step = numbers[0], numbers[-1], abs(sweep.step)
+        _need(override, LOG not in tags or step == 1, "tag(log,...) needs a step of 1")
     else:
         return CategoricalDistribution(list(override.sweep_iterator(Transformer.str)))  # type: ignore[arg-type]
     assert low is not None
@@ -46,7 +46,9 @@ def distribution_of(override: Override) -> BaseDistribution:
     _need(override, LOG not in tags or low > 0, "tag(log,...) needs numbers above 0")
     if isinstance(low, int) and isinstance(high, int):
         return IntDistribution(low, high, log=LOG in tags, step=int(step or 1))
-    return FloatDistribution(float(low), float(high), log=LOG in tags, step=None if step is None else float(step))
+    return FloatDistribution(
+        float(low), float(high), log=LOG in tags, step=None if step is None or LOG in tags else float(step)
+    )
 
 
 def all_values(key: str, distribution: BaseDistribution) -> list[Any]:

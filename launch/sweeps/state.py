@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from anchor.errors import ConfigError
 from launch.sweeps.files import is_held, read_json, write_json
@@ -117,10 +117,14 @@ def read_sweep(folder: Path) -> Sweep | None:
 
 
 def read_record(folder: Path) -> Record:
-    """What the job in ``folder`` says about itself."""
+    """What the job in ``folder`` says about itself; what nobody could have written counts as nothing."""
     content: dict[str, Any] = read_json(folder / RECORD) or {}
-    known = {item.name for item in dataclasses.fields(Record)}
-    record = Record(**{key: value for key, value in content.items() if key in known})
+    kinds = {"value": (int, float, type(None)), "started": (int, float)}
+    known = {item.name: kinds.get(item.name, (str,)) for item in dataclasses.fields(Record)}
+    sound: dict[str, Any] = {key: value for key, value in content.items() if isinstance(value, known.get(key, ()))}
+    record = Record(**sound)
+    if record.status not in get_args(Status):
+        return Record()
     if record.status == "running" and not is_held(folder / JOB_LOCK):
         record.status, record.reason = "stopped", "its process ended without a word"
     return record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,11 @@ from launch.sweeps.state import Job, Status, Sweep
 if TYPE_CHECKING:
     from anchor.evaluation.curves import Run
 
-__all__ = ["Row", "best_of", "read_curves", "read_rows", "render_table"]
+__all__ = ["Row", "best_of", "cells_of", "count_rows", "head_of", "read_curves", "read_rows", "render_table"]
 
+STATUSES: tuple[Status, ...] = ("done", "failed", "running", "stopped", "waiting")
+
+MAX_DIGITS = 8
 MAX_WIDTH = 40  # characters of one cell; a path may be longer than a terminal
 
 
@@ -93,14 +97,9 @@ def _values(keys: Sequence[str], overrides: Sequence[str]) -> dict[str, str]:
 
 def render_table(sweep: Sweep, rows: Sequence[Row]) -> str:
     """The sweep in one table: what was varied, how each job stands, where the best checkpoint lies."""
-    counts = {status: sum(row.status == status for row in rows) for status in ("done", "failed", "running", "stopped")}
-    waiting = len(rows) - sum(counts.values())
-    told = [f"{number} {status}" for status, number in {**counts, "waiting": waiting}.items() if number]
-    monitors = list(dict.fromkeys(row.monitor for row in rows if row.monitor))
-    order = {"max": "highest first", "min": "lowest first"}[next((row.mode for row in rows if row.monitor), "min")]
-    by = f"; by {monitors[0]}, {order}" if len(monitors) == 1 else ""
-    lines = [f"sweep {sweep.folder}: {len(rows)} jobs{''.join(f', {part}' for part in told)}{by}"]
-    lines += _aligned([_head(rows, monitors), *(_cells(row, rows, monitors) for row in rows)])
+    monitors = _monitors(rows)
+    lines = [f"sweep {sweep.folder}: {count_rows(rows)}"]
+    lines += _aligned([head_of(rows), *(cells_of(row, rows) for row in rows)])
     lines += [
         f"  job {row.job.number} {row.status}: {row.reason}"
         for row in rows
@@ -114,17 +113,34 @@ def render_table(sweep: Sweep, rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _head(rows: Sequence[Row], monitors: Sequence[str]) -> list[str]:
+def count_rows(rows: Sequence[Row]) -> str:
+    """How many jobs stand how, and what they are sorted by."""
+    counts = {status: sum(row.status == status for row in rows) for status in STATUSES}
+    told = "".join(f", {number} {status}" for status, number in counts.items() if number)
+    monitors = _monitors(rows)
+    order = {"max": "highest first", "min": "lowest first"}[next((row.mode for row in rows if row.monitor), "min")]
+    by = f"; by {monitors[0]}, {order}" if len(monitors) == 1 else ""
+    return f"{len(rows)} job{'s' if len(rows) != 1 else ''}{told}{by}"
+
+
+def head_of(rows: Sequence[Row]) -> list[str]:
+    """The names of the columns."""
+    monitors = _monitors(rows)
     metric = monitors[0] if len(monitors) == 1 else "best"
     several = ["metric"] if len(monitors) > 1 else []
     return ["job", "status", *several, metric, "last", "steps", "seconds", *_keys(rows)]
 
 
-def _cells(row: Row, rows: Sequence[Row], monitors: Sequence[str]) -> list[str]:
-    several = [row.monitor] if len(monitors) > 1 else []
+def cells_of(row: Row, rows: Sequence[Row]) -> list[str]:
+    """The cells of ``row`` in the table of ``rows``."""
+    several = [row.monitor] if len(_monitors(rows)) > 1 else []
     measured = [str(row.steps), f"{row.seconds:.1f}"] if row.steps else ["", ""]
     values = [_short(row.values.get(key, "")) for key in _keys(rows)]
     return [str(row.job.number), row.status, *several, _number(row.best), _number(row.last), *measured, *values]
+
+
+def _monitors(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.monitor for row in rows if row.monitor))
 
 
 def _keys(rows: Sequence[Row]) -> list[str]:
@@ -136,6 +152,9 @@ def _number(value: float | None) -> str:
 
 
 def _short(text: str) -> str:
+    """A value that fits a cell: numbers with four digits, the end of a long path."""
+    with contextlib.suppress(ValueError):
+        return text if len(text) <= MAX_DIGITS else f"{float(text):.4g}"
     return text if len(text) <= MAX_WIDTH else f"...{text[3 - MAX_WIDTH :]}"
 
 

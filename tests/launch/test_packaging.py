@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPS = ("anchor", "conf", "datamodules", "launch", "lightning_modules")
+SUFFIXES = (".py", ".yaml", ".h", ".cpp")
 NO_TRAINER = ("lightning", "pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "wandb", "torchmetrics")
 
 pytestmark = pytest.mark.slow
@@ -22,7 +23,7 @@ def wheel(tmp_path_factory):
     tree = tmp_path_factory.mktemp("tree")
     for name in ("pyproject.toml", "README.md"):
         (tree / name).write_bytes((ROOT / name).read_bytes())
-    for path in sorted(path for top in TOPS for path in (ROOT / top).rglob("*") if path.suffix in (".py", ".yaml")):
+    for path in sorted(path for top in TOPS for path in (ROOT / top).rglob("*") if path.suffix in SUFFIXES):
         target = tree / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
@@ -69,7 +70,7 @@ def test_the_wheel_has_every_module_and_configuration_and_nothing_else(wheel):
         else path.relative_to(ROOT).as_posix()
         for top in TOPS
         for path in (ROOT / top).rglob("*")
-        if path.suffix in (".py", ".yaml")
+        if path.suffix in SUFFIXES
     }
     assert names == wanted
 

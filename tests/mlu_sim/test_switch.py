@@ -1,0 +1,77 @@
+"""The switch ANCHOR_MLU_SIM: light, and refused where it makes no sense."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import launch.mlu_sim as simulator
+
+SITE = Path(simulator.__file__).parent / "site"
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("ANCHOR_MLU_SIM", "2")
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(SITE)])
+
+
+def test_without_the_variable_nothing_happens(monkeypatch):
+    monkeypatch.delenv("ANCHOR_MLU_SIM")
+    before = list(sys.path)
+    assert not simulator.activate()
+    assert sys.path == before
+
+
+def test_it_is_importable_here_and_in_children_and_loads_no_torch():
+    code = (
+        "import launch.mlu_sim as s, os, sys; assert s.activate() and s.activate(); site = sys.argv[1];"
+        "print(sys.path.count(site), os.environ['PYTHONPATH'].split(os.pathsep).count(site),"
+        "'torch' in sys.modules, 'lightning' in sys.modules)"
+    )
+    words = [sys.executable, "-c", code, str(SITE)]
+    done = subprocess.run(words, cwd=SITE.parents[2], capture_output=True, text=True)
+    assert done.stdout.split() == ["1", "1", "False", "False"], done.stderr
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "65"])
+def test_a_number_of_cards_that_cannot_be(text, monkeypatch):
+    monkeypatch.setenv("ANCHOR_MLU_SIM", text)
+    with pytest.raises(simulator.SimulatorError, match=f"ANCHOR_MLU_SIM={text}: it is the number"):
+        simulator.activate()
+
+
+def test_a_real_torch_mlu_is_never_hidden(monkeypatch, tmp_path):
+    (tmp_path / "torch_mlu").mkdir()
+    (tmp_path / "torch_mlu" / "__init__.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(simulator.SimulatorError, match="a real torch_mlu is installed") as error:
+        simulator.activate()
+    assert str(tmp_path) in str(error.value)
+    assert str(SITE) not in sys.path
+
+
+def test_without_a_compiler_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setenv("ANCHOR_MLU_SIM_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(simulator.SimulatorError, match=r"there is none. Run: apt-get install -y g\+\+$"):
+        simulator.activate()
+
+
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ANCHOR_MLU_SIM_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(simulator.SimulatorError, match="ANCHOR_MLU_SIM_CACHE=DIR"):
+        simulator.build()
+
+
+def test_sources_that_do_not_compile_are_named_with_the_log(monkeypatch, tmp_path):
+    monkeypatch.setenv("ANCHOR_MLU_SIM_CACHE", str(tmp_path))
+    monkeypatch.setenv("CXX", f"{sys.executable} -c raise(SystemExit('error:no_such_header'))")
+    with pytest.raises(simulator.SimulatorError, match="error:no_such_header"):
+        simulator.build()
+    assert "no_such_header" in next(tmp_path.rglob("build.log")).read_text()
+    assert not list(tmp_path.rglob("*.so"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
 from anchor.arguments import describe_arguments, nearest, parse_arguments
-from anchor.errors import AnchorError, ConfigError
+from anchor.errors import AnchorError, ConfigError, DeviceError
 from anchor.guard import check_packages
 from anchor.signals import TerminatedError, catch_signals, describe_fault, is_output_closed, silence_output
 
@@ -93,6 +94,8 @@ def _run(name: str, rest: Sequence[str]) -> int:
         print(import_module("anchor").__version__)
         return 0
     wants_help = any(word in ("-h", "--help") for word in rest)
+    if os.environ.get("ANCHOR_MLU_SIM") and not wants_help:
+        _simulate_cards()
     if name not in COMMANDS:  # a noun without its verb
         if wants_help:
             print(_describe_noun(name))
@@ -114,6 +117,16 @@ def _run(name: str, rest: Sequence[str]) -> int:
     else:
         function(**parse_arguments(function, rest))
     return 0
+
+
+def _simulate_cards() -> None:
+    """Make the simulated MLU importable as the environment asks, before any command looks for cards."""
+    check_packages()
+    simulator = import_module("launch.mlu_sim")
+    try:
+        simulator.activate()
+    except simulator.SimulatorError as error:
+        raise DeviceError(str(error)) from error
 
 
 def _split(words: Sequence[str]) -> tuple[str, list[str]]:

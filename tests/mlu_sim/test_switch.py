@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import launch.mlu_sim as simulator
+from anchor.__main__ import main
 
 SITE = Path(simulator.__file__).parent / "site"
 
@@ -75,3 +76,10 @@ def test_sources_that_do_not_compile_are_named_with_the_log(monkeypatch, tmp_pat
         simulator.build()
     assert "no_such_header" in next(tmp_path.rglob("build.log")).read_text()
     assert not list(tmp_path.rglob("*.so"))
+
+
+def test_the_command_asks_for_simulated_cards_before_it_looks_for_cards(monkeypatch, capsys):
+    monkeypatch.setenv("ANCHOR_MLU_SIM", "many")
+    assert main(["check"]) == 2
+    assert "ANCHOR_MLU_SIM=many: it is the number of simulated cards, 1 to 64." in capsys.readouterr().err
+    assert main(["check", "--help"]) == 0

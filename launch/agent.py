@@ -160,6 +160,7 @@ class Agent(SimpleElasticAgent):
         statuses = [rank.poll() for rank in self.ranks]
         bad = [status for status in statuses if status]
         now = time.monotonic()
+        self.nodes.beat()
         if None not in statuses and not bad and self.nodes.finish():
             return RunResult(WorkerState.SUCCEEDED, {rank.number: None for rank in self.ranks})
         if not self._dying_until and (bad or self._is_ended_elsewhere(now)):
@@ -189,6 +190,7 @@ class Agent(SimpleElasticAgent):
     def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, is_restart: bool = False) -> None:
         self._kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._store = self._worker_group.store = None  # that they do not keep the port
 
     # Endings.
 

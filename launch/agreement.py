@@ -34,6 +34,10 @@ class Card:
     code: str  # SHA-256 over our packages' sources
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    def agrees_with(self, other: Card) -> bool:
+        """Whether both run one thing, on whatever host."""
+        return (self.config, self.code, self.versions) == (other.config, other.code, other.versions)
+
     def to_json(self) -> str:
         """One line."""
         return json.dumps(asdict(self), sort_keys=True)
@@ -93,8 +97,7 @@ def compare_ranks(store: Any, rank: int, world_size: int, config: str, timeout_s
         store.set("agreement/card", mine.to_json())
     store.wait(["agreement/card"], wait)
     first = Card.from_json(store.get("agreement/card"))
-    same = (first.config, first.code, first.versions) == (mine.config, mine.code, mine.versions)
-    if not same:
+    if not first.agrees_with(mine):
         what = describe_difference(first, mine, store.get("agreement/config").decode(), config)
         store.set("agreement/finding", f"rank {rank} on {mine.host} {what}.")
         store.add("agreement/differing", 1)

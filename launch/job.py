@@ -107,7 +107,7 @@ def check_launch(options: Mapping[str, Any], nodes: int) -> dict[str, Any]:
     Raises:
         ConfigError: a value that cannot be.
     """
-    from launch.rendezvous import split_endpoint
+    from launch.endpoint import split_endpoint
 
     checked: dict[str, Any] = {
         "rendezvous": None,

@@ -6,14 +6,9 @@ over restarts, and does not start before all nodes run the same thing.
 
 from __future__ import annotations
 
-import errno
-import json
-import os
 import socket
 import time
-import uuid
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +16,15 @@ from torch.distributed import PrefixStore, Store, TCPStore
 from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 
 from anchor.errors import ConfigError
-from launch.agreement import Card, describe_difference, make_card
+from launch.endpoint import LOCAL, OVER, POLL_S, connect, first_line, serve, split_endpoint
 from launch.failures import Failure
+from launch.roll import REFUSED, Roll
 
 __all__ = ["EndedError", "Nodes"]
 
-POLL_S = 0.2
-ANSWER_S = 10.0  # how long a store that accepts a connection may take to answer
 FAREWELL_S = 5.0  # how long the node that serves the store stays for the others to read their verdict
-LOCAL = "127.0.0.1"
+BEAT_S = 1.0  # how often a node says that it is alive
+LOST_S = 30.0  # how long the first node waits for the next such word
 
 
 class EndedError(RuntimeError):
@@ -65,6 +60,10 @@ class Nodes(RendezvousHandler):
         self.round = self._finished = -1
         self.host = socket.gethostname()
         self._store: Any = None
+        self._roll: Any = None
+        self.lost: Failure | None = None  # a node that went without a word, as the first one finds
+        self._beaten = 0.0
+        self._beats: dict[int, tuple[int, float]] = {}  # of each other node: how many, and when the last one was heard
         self._workers: Any = None  # the store of the present round's ranks, where this node serves it
 
     # What torch's agent asks.
@@ -92,10 +91,12 @@ class Nodes(RendezvousHandler):
         self.round += 1
         if self.round == 0:
             self._store = self._open()
-            self._take_rank()
+            if self.count > 1:
+                self._roll = Roll(self._store, self.config_path, self.count, self.devices)
+                self.rank = self._roll.enter(self.rank)
         self._store.add(self._key("here"), 1)
         self._gather()
-        address = LOCAL if self.count == 1 else self._split()[0]
+        address = LOCAL if self.count == 1 else split_endpoint(self.endpoint)[0]
         if self.rank == 0:
             self._workers = TCPStore(address, 0, is_master=True, wait_for_workers=False)
             self._store.set(self._key("port"), str(self._workers.port))
@@ -130,14 +131,16 @@ class Nodes(RendezvousHandler):
 
     def shutdown(self) -> bool:
         """Leave; the node that serves the store lets the others read to the end first."""
-        if self._store is None or self.count == 1:
+        store, self._store, self._roll, self._workers = self._store, None, None, None  # no reference may keep the port
+        if store is None or self.count == 1:
             return True
         try:
-            gone = self._store.add("gone", 1)
+            store.set(OVER, "yes")
+            gone = store.add("gone", 1)
             until = time.monotonic() + FAREWELL_S
-            while self.rank == 0 and gone < self._store.add("joined", 0) and time.monotonic() < until:
+            while self.rank == 0 and gone < store.add("joined", 0) and time.monotonic() < until:
                 time.sleep(POLL_S)
-                gone = self._store.add("gone", 0)
+                gone = store.add("gone", 0)
         except RuntimeError:  # the first node has gone, and its store with it
             return False
         return True
@@ -160,6 +163,7 @@ class Nodes(RendezvousHandler):
         """Give this node's first failure, and get the other nodes' as far as they come within ``wait_s``."""
         if self.count == 1:
             return []
+        failure = self.lost or failure
         try:
             self._store.set(self._key(f"failure/{self.rank}"), failure.to_json() if failure else "")
             self.set_closed()
@@ -169,93 +173,44 @@ class Nodes(RendezvousHandler):
                 time.sleep(POLL_S)
             said = [self._store.get(key) for key in others if self._store.check([key])]
         except RuntimeError as error:
-            gone = f"The first node, which serves {self.endpoint}, is gone ({_first_line(error)})."
-            return [Failure(-1, f"the node at {self.endpoint}", 1, time.time(), gone)] if failure is None else []
-        return [Failure.from_json(text) for text in said if text]
+            gone = f"The first node, which serves {self.endpoint}, is gone ({first_line(error)})."
+            return [Failure(-1, f"the node at {self.endpoint}", 1, time.time(), gone, True)] if failure is None else []
+        return [*([self.lost] if self.lost else []), *(Failure.from_json(text) for text in said if text)]
+
+    def beat(self) -> None:
+        """Say that this node lives; the first one sees whether the others do, and ends the job where one does not."""
+        now = time.monotonic()
+        if self.count == 1 or self.rank is None or now - self._beaten < BEAT_S:
+            return
+        self._beaten = now
+        try:
+            self._store.add(f"beat/{self.rank}", 1)
+            for rank in range(1, self.count) if self.rank == 0 else ():
+                beats, heard = self._store.add(f"beat/{rank}", 0), self._beats.get(rank, (0, now))
+                self._beats[rank] = heard if heard[0] == beats else (beats, now)
+                if beats and now - self._beats[rank][1] > LOST_S:
+                    who = f"node {rank} ({self._roll.host_of(rank)})"
+                    self.lost = Failure(-1, who, 1, time.time(), f"{who} was not heard of for {LOST_S:.0f} s.", True)
+                    self.set_closed()
+        except RuntimeError:  # the first node is gone; is_closed() says so
+            return
 
     # How nodes find each other.
 
     def _key(self, name: str) -> str:
         return f"round/{self.round}/{name}"
 
-    def _split(self) -> tuple[str, int]:
-        return split_endpoint(self.endpoint)
-
-    def _open(self) -> TCPStore:
+    def _open(self) -> Any:
         if self.count == 1:
             self.rank = 0
             return TCPStore(LOCAL, 0, is_master=True, wait_for_workers=False)
-        host, port = self._split()
-        if self.rank == 0 or (self.rank is None and _is_here(host)):
-            if _is_free(port):
-                self.rank = 0
-                return TCPStore(host, port, is_master=True, wait_for_workers=False, timeout=self._patience())
-            if self.rank == 0:
-                raise ConfigError(
-                    f"launch.rendezvous={self.endpoint}: port {port} of this machine is in use. Give another port, "
-                    "the same to every node."
-                )
-        return self._connect(host, port)
-
-    def _connect(self, host: str, port: int) -> TCPStore:
-        until = time.monotonic() + self.join_timeout_s
-        while True:
-            self.check_stop()
-            try:
-                with socket.create_connection((host, port), timeout=2.0):
-                    break
-            except OSError as error:
-                if time.monotonic() > until:
-                    raise ConfigError(
-                        f"node {'?' if self.rank is None else self.rank} ({self.host}) found nobody at "
-                        f"launch.rendezvous={self.endpoint} for {self.join_timeout_s:.0f} s ({error}). Start the first "
-                        "node there, or see whether a firewall stands between; launch.join_timeout_s waits longer."
-                    ) from None
-                time.sleep(POLL_S)
-        try:
-            store = TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=ANSWER_S))
-            store.add("met", 1)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"launch.rendezvous={self.endpoint}: what listens there is no first node of a run "
-                f"({_first_line(error)}). The port is in use by another program; give another, the same to every node."
-            ) from None
-        store.set_timeout(self._patience())
-        return store
-
-    def _patience(self) -> timedelta:
-        return timedelta(seconds=self.join_timeout_s + ANSWER_S)
-
-    def _take_rank(self) -> None:
-        """Put this node's card on the table, at its rank or at the next one that is free."""
-        if self.count == 1:
-            return
-        if self.rank is None:
-            self.rank = self._store.add("tickets", 1)
-        if self.rank >= self.count:
-            raise ConfigError(
-                f"node {self.rank} ({self.host}) came to {self.endpoint}, and the run there has {self.count} nodes, "
-                f"from 0 to {self.count - 1}: launch.node_rank or accelerator.nodes is wrong, or another run is there."
-            )
-        text = self.config_path.read_text(encoding="utf-8")
-        token = uuid.uuid4().hex
-        card = {"card": make_card(text).to_json(), "devices": self.devices, "token": token}
-        if self.rank == 0:
-            self._mark.parent.mkdir(parents=True, exist_ok=True)
-            self._mark.write_text(token, encoding="utf-8")
-        self._store.set(f"config/{self.rank}", text)
-        mine = json.dumps(card)
-        if self._store.compare_set(f"node/{self.rank}", "", mine).decode() != mine:
-            taken = json.loads(self._store.get(f"node/{self.rank}"))
-            raise ConfigError(
-                f"two nodes say that they are node {self.rank}: {Card.from_json(taken['card']).host} and {self.host}. "
-                "Give each its own launch.node_rank, or none at all to any."
-            )
-        self._store.add("joined", 1)
-
-    @property
-    def _mark(self) -> Path:
-        return self.config_path.parent / "logs" / ".first-node"
+        endpoint = str(self.endpoint)
+        store = serve(endpoint, self.rank == 0, self.join_timeout_s) if self.rank in (None, 0) else None
+        if store is not None:
+            self.rank = 0
+            return store
+        who = f"node {'?' if self.rank is None else self.rank} ({self.host})"
+        return connect(endpoint, who, self.join_timeout_s, self.check_stop)
 
     def _gather(self) -> None:
         if self.count == 1:
@@ -263,51 +218,14 @@ class Nodes(RendezvousHandler):
         if self.round > 0:
             self._wait_until(lambda: self._store.add(self._key("here"), 0) >= self.count, self._who_is_missing)
             return
-        names = [f"node/{rank}" for rank in range(self.count)]
-        self._wait_until(lambda: self._store.check(names), self._who_is_missing)
-        cards = [json.loads(self._store.get(name)) for name in names]
-        finding = self._find_difference(cards) or self._find_other_folder(cards)
-        if finding:
+        self._wait_until(self._roll.is_complete, self._who_is_missing)
+
+        def wait(is_so: Callable[[], bool]) -> None:
+            self._wait_until(is_so, lambda: "a node has left while all looked at run_dir.")
+
+        assert self.rank is not None
+        if finding := self._roll.find_difference() or self._roll.find_other_folder(self.rank, wait):
             raise ConfigError(finding)
-
-    def _find_difference(self, cards: list[dict[str, Any]]) -> str | None:
-        first = Card.from_json(cards[0]["card"])
-        for rank, card in enumerate(cards[1:], start=1):
-            other = Card.from_json(card["card"])
-            who = f"node {rank} ({other.host})"
-            if card["devices"] != cards[0]["devices"]:
-                return (
-                    f"{who} has {card['devices']} ranks and node 0 ({first.host}) {cards[0]['devices']}: "
-                    "every node must have the same number. Set accelerator.devices."
-                )
-            same = (first.config, first.code, first.versions) == (other.config, other.code, other.versions)
-            if not same:
-                configs = [self._store.get(f"config/{number}").decode() for number in (0, rank)]
-                return f"{who} {describe_difference(first, other, *configs)}; node 0 is {first.host}."
-        return None
-
-    def _find_other_folder(self, cards: list[dict[str, Any]]) -> str | None:
-        """Whether each node sees in the run's folder what the first one wrote there."""
-        seen, until = False, time.monotonic() + ANSWER_S  # a network file system may take a while
-        while not seen and time.monotonic() < until:
-            self.check_stop()
-            try:
-                seen = self._mark.read_text(encoding="utf-8") == cards[0]["token"]
-            except OSError:
-                seen = False
-            if not seen:
-                time.sleep(POLL_S)
-        self._store.set(f"sees/{self.rank}", "yes" if seen else "no")
-        answers = [f"sees/{rank}" for rank in range(self.count)]
-        self._wait_until(lambda: self._store.check(answers), lambda: "a node has left while all looked at run_dir.")
-        for rank, card in enumerate(cards):
-            if self._store.get(f"sees/{rank}") == b"no":
-                hosts = [Card.from_json(one["card"]).host for one in (card, cards[0])]
-                return (
-                    f"run_dir={self.config_path.parent} of node {rank} ({hosts[0]}) is not the folder that node 0 "
-                    f"({hosts[1]}) writes to. Give a run_dir= on a file system that all nodes share."
-                )
-        return None
 
     def _wait_for(self, keys: list[str], what: str) -> None:
         self._wait_until(lambda: self._store.check(keys), lambda: f"{what} did not come to {self.endpoint}.")
@@ -318,8 +236,11 @@ class Nodes(RendezvousHandler):
         try:
             while not is_so():
                 self.check_stop()
+                self.beat()
                 if self.is_closed():
                     raise EndedError
+                if self.round == 0 and self.count > 1 and self._store.check([REFUSED]):
+                    raise ConfigError(self._store.get(REFUSED).decode())
                 if time.monotonic() > until:
                     raise ConfigError(complain())
                 time.sleep(POLL_S if self.count > 1 else 0.01)
@@ -332,72 +253,12 @@ class Nodes(RendezvousHandler):
             ) from None
 
     def _who_is_missing(self) -> str:
-        names = {rank: f"node/{rank}" for rank in range(self.count)}
-        here = [rank for rank, name in names.items() if self._store.check([name])]
-        hosts = {rank: Card.from_json(json.loads(self._store.get(names[rank]))["card"]).host for rank in here}
-        came = ", ".join(f"node {rank} ({host})" for rank, host in hosts.items())
+        here, missing = self._roll.describe()
+        waited = f"{self.join_timeout_s:.0f} s"
         if self.round > 0:
             back = self._store.add(self._key("here"), 0)
-            return (
-                f"{back} of {self.count} nodes came back to {self.endpoint} within {self.join_timeout_s:.0f} s after a "
-                f"failure; there were {came}."
-            )
-        missing = ", ".join(str(rank) for rank in names if rank not in here)
+            return f"{back} of {self.count} nodes came back to {self.endpoint} within {waited} of a failure ({here})."
         return (
-            f"after {self.join_timeout_s:.0f} s {len(here)} of {self.count} nodes have joined at {self.endpoint}: "
-            f"{came}. Node {missing} is missing: start the same command there, or raise launch.join_timeout_s."
+            f"after {waited} these nodes have joined at {self.endpoint}, {here}. Node {missing} is missing: start the "
+            "same command there, or raise launch.join_timeout_s."
         )
-
-
-def split_endpoint(endpoint: str | None) -> tuple[str, int]:
-    """``HOST:PORT`` as its two parts.
-
-    Raises:
-        ConfigError: it is not of that form.
-    """
-    host, _, port = str(endpoint or "").strip().rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise ConfigError(
-            f"launch.rendezvous={endpoint} is no HOST:PORT. Name the first node and a free port of it, "
-            "such as node0:29400, the same to every node."
-        )
-    return host.strip("[]"), int(port)
-
-
-def _is_here(host: str) -> bool:
-    """Whether ``host`` is an address of this machine."""
-    try:
-        addresses = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
-    except OSError:
-        return host == socket.gethostname()
-    for family, _, _, _, address in addresses:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            try:
-                probe.bind(address)
-            except OSError as error:
-                if error.errno != errno.EADDRNOTAVAIL:
-                    raise
-            else:
-                return True
-    return False
-
-
-def _is_free(port: int) -> bool:
-    """Whether this machine can serve at ``port``."""
-    for family, address in ((socket.AF_INET6, "::"), (socket.AF_INET, "")):
-        try:
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((address, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return False
-            if error.errno in (errno.EACCES, errno.EPERM):
-                raise ConfigError(
-                    f"launch.rendezvous: {os.strerror(error.errno)} on port {port}; use one above 1023."
-                ) from None
-    return True
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:160]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -113,10 +114,27 @@ def compose_run(config: Any) -> tuple[Path, Any]:
     if HydraConfig.initialized():
         config.run_dir = HydraConfig.get().runtime.output_dir
     resolved, machine = check_run(config)
+    if machine.nodes > 1 and HydraConfig.initialized():
+        check_folder(HydraConfig.get())
     path = Path(resolved["run_dir"]) / "config.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create(resolved)), encoding="utf-8")
+    partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")  # other nodes write the same file
+    partial.write_text(OmegaConf.to_yaml(OmegaConf.create(resolved)), encoding="utf-8")
+    partial.replace(path)
     return path, machine
+
+
+def check_folder(hydra: Any) -> None:
+    """See that a run of several nodes has a folder that all of them name alike; the default one holds the time.
+
+    Raises:
+        ConfigError: none was given.
+    """
+    from hydra.types import RunMode
+
+    given = [word.lstrip("+").partition("=")[0] for word in (*hydra.overrides.task, *hydra.overrides.hydra)]
+    if hydra.mode == RunMode.RUN and not {"run_dir", "hydra.run.dir"} & set(given):
+        raise ConfigError("a run on several nodes needs run_dir=, one folder on a file system that all of them share.")
 
 
 def check_run(config: Any, here: bool = True) -> tuple[dict[str, Any], Any]:

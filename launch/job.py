@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -126,6 +127,7 @@ def check_launch(options: Mapping[str, Any], nodes: int) -> dict[str, Any]:
     if nodes == 1:
         checked["rendezvous"] = checked["node_rank"] = None
         return checked
+    checked["rendezvous"] = checked["rendezvous"] or _slurm_endpoint()
     if checked["rendezvous"] is None:
         raise ConfigError(
             f"accelerator.nodes={nodes} needs launch.rendezvous=HOST:PORT, the first node and a free port of it, and "
@@ -140,6 +142,13 @@ def check_launch(options: Mapping[str, Any], nodes: int) -> dict[str, Any]:
             raise ConfigError(f"{source}={rank} is no node of {nodes}. Number them from 0 to {nodes - 1}.")
         rank = int(rank)
     return {**checked, "node_rank": rank}
+
+
+def _slurm_endpoint() -> str | None:
+    """The first host of this SLURM job, with a port that another job on it hardly has; None outside of SLURM."""
+    hosts, number = os.environ.get("SLURM_JOB_NODELIST", ""), os.environ.get("SLURM_JOB_ID", "")
+    first = re.match(r"([^,\[]+)(?:\[([^],-]+))?", hosts)
+    return f"{first[1]}{first[2] or ''}:{20000 + int(number) % 10000}" if first and number.isdigit() else None
 
 
 @contextmanager

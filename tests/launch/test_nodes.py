@@ -190,6 +190,17 @@ def test_a_nodes_place_comes_from_the_scheduler_where_none_is_given(monkeypatch)
         check_launch(there, nodes=4)
 
 
+@pytest.mark.parametrize(
+    ("hosts", "first"),
+    [("mlu[07-09,12]", "mlu07"), ("mlu7,mlu9", "mlu7"), ("rack-2-mlu[3,5]", "rack-2-mlu3"), ("alone", "alone")],
+)
+def test_slurm_tells_where_the_nodes_meet(monkeypatch, hosts, first):
+    monkeypatch.setenv("SLURM_JOB_NODELIST", hosts)
+    monkeypatch.setenv("SLURM_JOB_ID", "123456")
+    assert check_launch({}, nodes=2)["rendezvous"] == f"{first}:23456"
+    assert check_launch({"rendezvous": "other:1"}, nodes=2)["rendezvous"] == "other:1"
+
+
 PROGRAM = f"""
 import json, os, pathlib, sys, time
 sys.path.insert(0, {str(ROOT)!r})

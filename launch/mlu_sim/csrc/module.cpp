@@ -7,6 +7,7 @@
 #include "cncl.h"
 #include "hooks.h"
 #include "profiler.h"
+#include "reducer_clock.h"
 #include "registration.h"
 
 namespace mlu_sim {

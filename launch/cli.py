@@ -76,7 +76,7 @@ def _job(config: Any) -> float | None:
 
 def _run(config: Any) -> float | None:
     """Compose, check, launch; returns the monitored metric."""
-    from launch.job import JobError, run_job
+    from launch.job import JobError, StoppedError, run_job
     from launch.sweeps.job import JobExit
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
@@ -95,7 +95,7 @@ def _run(config: Any) -> float | None:
         raise JobExit(2, str(error)) from None
     except JobError as error:
         print(f"anchor train: {str(error).removesuffix('.')}.", file=sys.stderr)
-        raise JobExit(error.status, str(error)) from None
+        raise JobExit(error.status, str(error), isinstance(error, StoppedError)) from None
     scores = "  ".join(f"{key} {value:.4f}" for key, value in sorted(result["metrics"].items()))
     print(f"anchor train: {config.stage} done: {scores}\n  {result['checkpoint']}")
     return result["metrics"].get(config.monitor)

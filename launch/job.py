@@ -20,7 +20,7 @@ from launch.failures import STOPPED, Failure, show
 from launch.output import log_path
 from launch.worker import CONFIG_HASH, RESULT, hash_config
 
-__all__ = ["JobError", "check_launch", "run_job"]
+__all__ = ["JobError", "StoppedError", "check_launch", "run_job"]
 
 NODE_RANKS = ("GROUP_RANK", "NODE_RANK", "SLURM_NODEID", "JOB_COMPLETION_INDEX")  # torchrun, by hand, SLURM, Kubernetes
 WORKER = ("-m", "launch.worker")
@@ -33,6 +33,10 @@ class JobError(RuntimeError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class StoppedError(JobError):
+    """A signal was meant to end the run: no failure, and a sweep stops with it."""
 
 
 def run_job(config_path: Path, machine: Machine, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -94,6 +98,8 @@ def run_job(config_path: Path, machine: Machine, options: Mapping[str, Any] | No
         say(show(first, failures[1:], log_path(run_dir, first.rank)))
         last = first.text.strip().rpartition("\n")[2] or "it left without a word"
         raise JobError(first.exit_status, f"{first.who} ended the run: {last}")
+    if agent.stop is not None and not (run_dir / RESULT).is_file():
+        raise _interrupted(agent.stop, at_once=False)
     until = time.monotonic() + RESULT_S
     while not (run_dir / RESULT).is_file():  # another node's rank 0 wrote it
         if time.monotonic() > until:
@@ -173,24 +179,26 @@ def _threads(devices: int) -> int:
     return max(1, (os.cpu_count() or 1) // (2 * devices))
 
 
-def _interrupted(number: int, at_once: bool) -> JobError:
+def _interrupted(number: int, at_once: bool) -> StoppedError:
     if at_once:
-        return JobError(130, "ended at once by a second Ctrl-C; the same run_dir goes on from its last checkpoint")
+        return StoppedError(130, "ended at once by a second Ctrl-C; the same run_dir goes on from its last checkpoint")
     status = 75 if number == signal.SIGUSR1 else 128 + number
-    return JobError(status, f"stopped by {_name(number)} before the first step; nothing was to be saved")
+    return StoppedError(status, f"stopped by {_name(number)} before the first step; nothing was to be saved")
 
 
-def _stopped(first: Failure, number: int | None, stop_timeout_s: float) -> JobError:
+def _stopped(first: Failure, number: int | None, stop_timeout_s: float) -> StoppedError:
     by = f"by {_name(number)}" if number is not None else "on a rank"
     if first.status in STOPPED:
-        return JobError(first.status, f"stopped {by}, and saved; the same run_dir goes on from there")
+        return StoppedError(first.status, f"stopped {by}, and saved; the same run_dir goes on from there")
     if first.status == -signal.SIGKILL:
-        return JobError(137, f"stopped {by}, and killed after {stop_timeout_s:.0f} s; the last checkpoint stands")
+        return StoppedError(137, f"stopped {by}, and killed after {stop_timeout_s:.0f} s; the last checkpoint stands")
     if number is not None and not first.text:
         status = 75 if number == signal.SIGUSR1 else 128 + number
-        return JobError(status, f"stopped {by} before it could save; the same run_dir goes on from its last checkpoint")
+        return StoppedError(
+            status, f"stopped {by} before it could save; the same run_dir goes on from its last checkpoint"
+        )
     last = first.text.strip().rpartition("\n")[2]
-    return JobError(first.exit_status, f"stopped {by}, and {first.who} failed while it left: {last}")
+    return StoppedError(first.exit_status, f"stopped {by}, and {first.who} failed while it left: {last}")
 
 
 def _name(number: int) -> str:

@@ -22,11 +22,11 @@ BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
 class JobExit(SystemExit):
-    """A run ends with ``status``, and ``reason`` has been said."""
+    """A run ends with ``status``, and ``reason`` has been said; ``is_stop``: because the user wanted it."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, is_stop: bool = False) -> None:
         super().__init__(status)
-        self.reason = reason
+        self.reason, self.is_stop = reason, is_stop or status in STOPS
 
 
 def run_in_sweep(config: Any, run: Callable[[Any], float | None]) -> float | None:
@@ -69,7 +69,8 @@ def _run_held(
                 last = run(config)
                 record.status, record.value = "done", best_value(folder, record, last)
             except SystemExit as end:
-                record.status = "stopped" if end.code in STOPS else "failed"
+                is_stop = getattr(end, "is_stop", end.code in STOPS)
+                record.status = "stopped" if is_stop else "failed"
                 record.reason = getattr(end, "reason", f"it ended with status {end.code}")
                 stop = end if record.status == "stopped" else None
             except KeyboardInterrupt as end:

@@ -221,26 +221,6 @@ def test_two_ranks_train_as_one_run(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweep_runs_each_job_on_all_its_ranks(tmp_path):
-    words = [
-        "-m",
-        "experiment=syncnet",
-        "sweep=lr",
-        "accelerator=cpu2",
-        "trainer.max_steps=2",
-        "trainer.val_check_interval=2",
-    ]
-    done = anchor(
-        "train", *words, "datamodule.speakers=4", "datamodule.val_speakers=1", "hydra.sweep.dir=sweep", cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    for job, lr in (("0", "0.001"), ("1", "0.003")):
-        text = (tmp_path / "sweep" / job / "config.yaml").read_text()
-        assert f"lr: {lr}" in text
-        assert (tmp_path / "sweep" / job / "checkpoints" / "last.ckpt").is_file()
-
-
-@pytest.mark.slow
 def test_a_worker_that_fails_ends_the_run_with_its_sentence(tmp_path):
     words = ["experiment=syncnet", "datamodule=shards", "datamodule.path=nowhere", "accelerator=cpu2", "run_dir=run"]
     done = anchor("train", *words, cwd=tmp_path)

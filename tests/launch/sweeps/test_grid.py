@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from anchor.__main__ import main
 from launch.sweeps.files import hold, read_json, write_json
 from launch.sweeps.job import JobExit
 from launch.sweeps.state import Job, Sweep
@@ -180,8 +181,6 @@ def test_what_cannot_be_is_said_before_the_first_job(words, says, sweep, runs, c
 
 
 def test_configurations_are_not_printed_and_run_at_once(capsys):
-    from anchor.__main__ import main
-
     assert main(["train", "-m", "--cfg", "job", "experiment=syncnet"]) == 2
     assert "--cfg" in capsys.readouterr().err
 
@@ -207,3 +206,12 @@ def test_a_sweep_in_batches_numbers_its_jobs_through(sweep, runs):
     assert sweep("module.lr=1e-4,3e-4,1e-3", "hydra.sweeper.max_batch_size=2") == 0
     assert runs.started == [0, 1, 2]
     assert json.loads(Path("sweep/sweep.json").read_text())["keys"] == ["module.lr"]
+
+
+@pytest.mark.slow
+def test_a_sweep_may_stand_in_a_configuration(runs):
+    assert main(["train", "experiment=syncnet", "accelerator=cpu", "sweep=lr", "hydra.sweep.dir=sweep"]) == 0
+    jobs = json.loads(Path("sweep/sweep.json").read_text())["jobs"]
+    assert [job["overrides"][-1] for job in jobs] == ["sweep=lr"] * 2
+    assert [job["overrides"][0] for job in jobs] == ["module.lr=0.001", "module.lr=0.003"]
+    assert runs.started == [0, 1]

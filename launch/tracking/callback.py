@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch.optim import Optimizer
 
+from anchor.errors import ConfigError
 from anchor.shards.remote import shown_url
 from launch.tracking.drawing import FixedClips
 from launch.tracking.lineage import shards_artefact
@@ -23,7 +24,7 @@ __all__ = ["TrackingCallback", "close_trackers"]
 FAILED = 1  # the status of a run that ended by an exception, and
 LAST_WORDS_S = 5.0  # how long its tracker may take
 BINS = 64  # of a histogram, as the tracker draws them
-DRAWN_EVERYWHERE = "FSDP"  # a network in pieces is run by all its ranks together
+IN_PIECES = ("FSDP", "ModelParallel", "DeepSpeed")  # strategies whose ranks can only run a network together
 
 
 class TrackingCallback(Callback):
@@ -61,15 +62,14 @@ class TrackingCallback(Callback):
         if every and trainer.is_global_zero and batches_seen(trainer) % every == 0:
             self._guard(self._tell_gradients, trainer, pl_module, optimizer)
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw the fixed clips with the network as it is."""
-        if trainer.sanity_checking or trainer.state.fn != "fit" or not self._is_drawing:
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the fixed clips with the weights that were validated, which may be averages; rank 0 alone does."""
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not (self._is_drawing and trainer.is_global_zero):
             return
         self._validations += 1
         if (self._validations - 1) % self.tracker.media_every:
             return
-        if trainer.is_global_zero or DRAWN_EVERYWHERE in type(trainer.strategy).__name__:
-            self._is_drawing = self._guard(self._tell_media, trainer, pl_module)
+        self._is_drawing = self._guard(self._tell_media, trainer, pl_module)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Close the record soon: the other ranks of a run that fails are being ended."""
@@ -97,12 +97,15 @@ class TrackingCallback(Callback):
                 shown[f"parameters/{name}"] = histogram(parameter)
         self.tracker.send("histograms", batches_seen(trainer), shown)
 
-    def _tell_media(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def _tell_media(self, trainer: L.Trainer, module: L.LightningModule) -> bool:
+        """Whether there is anything to draw."""
+        strategy = type(trainer.strategy).__name__
+        if any(word in strategy for word in IN_PIECES):
+            raise ConfigError(f"{strategy} holds the network in pieces, and one rank alone cannot draw with it")
         net: Any = module.net
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         if not getattr(datamodule, "drawing", False):
-            self._is_drawing = False  # the expert draws nothing
-            return
+            return False  # the expert draws nothing
         if self._clips is None:
             tracker = self.tracker
             assert datamodule.source is not None
@@ -110,11 +113,12 @@ class TrackingCallback(Callback):
         context = trainer.precision_plugin.val_step_context()
         drawn = self._clips.draw(net, module.device, context)
         self.tracker.send("media", batches_seen(trainer), [tuple(clip) for clip in drawn])
+        return True
 
     def _guard(self, tell: Any, *values: Any) -> bool:
         """Whether ``tell`` worked; what fails for the tracker's sake must not end a run."""
         try:
-            tell(*values)
+            return tell(*values) is not False
         except Exception as error:
             print(
                 f"anchor train: wandb tracking goes on without {tell.__name__.removeprefix('_tell_')} "
@@ -123,7 +127,6 @@ class TrackingCallback(Callback):
                 flush=True,
             )
             return False
-        return True
 
 
 def close_trackers(trainer: L.Trainer, status: int = 0, patience_s: float | None = None) -> None:

@@ -73,9 +73,12 @@ class Feed:
         """Hand a message over; it is dropped where too much waits already, or tracking is off."""
         if self._is_off:
             return
-        data = pickle.dumps(message)
+        try:
+            data = pickle.dumps(message)
+        except Exception:  # a value of a user's own; the rest is told
+            data = b""
         with self._ready:
-            has_room = self._waiting_bytes + len(data) <= self.max_bytes
+            has_room = bool(data) and self._waiting_bytes + len(data) <= self.max_bytes
             if has_room:
                 self._waiting.append(data)
                 self._waiting_bytes += len(data)
@@ -92,19 +95,18 @@ class Feed:
         """Send a last message and wait ``patience_s`` for the process, then end it; says whether all is well."""
         if self._process is None:
             return False
-        self.put(*message)
         deadline = time.monotonic() + patience_s
         with self._ready:
-            self._waiting.append(None)
+            self._waiting += [pickle.dumps(message), None]  # the last word has room in any case
             self._ready.notify()
         self._thread.join(patience_s)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(max(0.1, deadline - time.monotonic()))
         if self._process.poll() is None:
+            self._give_up(f"it did not finish within {patience_s:g} s and was ended")
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-            self._give_up(f"it did not finish within {patience_s:.0f} s and was ended")
             return False
         if self._process.returncode:
             self._give_up(f"its process ended with status {self._process.returncode}")
@@ -126,7 +128,7 @@ class Feed:
                     self._give_up("its process ended")
                     return
                 with self._ready:
-                    self._waiting_bytes -= len(data)
+                    self._waiting_bytes = max(0, self._waiting_bytes - len(data))
 
     def _give_up(self, why: str) -> None:
         with self._ready:

@@ -1,0 +1,145 @@
+"""The parts of the tracker, each by itself."""
+
+import json
+import subprocess
+import time
+
+import numpy as np
+import torch
+
+from launch.tracking.account import base_url, has_key, shown_server
+from launch.tracking.callback import held_origin, histogram, without_secrets
+from launch.tracking.feed import Feed
+from launch.tracking.git import describe_git
+from launch.tracking.lineage import checkpoint_artefact, hash_file
+from launch.tracking.locks import hold, is_held
+from launch.tracking.media import DrawnClip, clip_frames, draw_strip
+
+
+def git(folder, *words):
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", "-C", str(folder), *who, *words], check=True, capture_output=True)
+
+
+def test_the_state_of_the_code_is_told_without_passwords(tmp_path):
+    assert describe_git(tmp_path) == {}
+    folder = tmp_path / "code"
+    folder.mkdir()
+    git(folder, "init", "-b", "trunk")
+    (folder / "a.py").write_text("x = 1\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "-m", "first")
+    git(folder, "remote", "add", "origin", "https://me:pass@example.org/code.git")
+    clean = describe_git(tmp_path, folder)
+    assert len(clean["commit"]) == 40
+    assert (clean["branch"], clean["dirty"], clean["patch_bytes"], clean["untracked"]) == ("trunk", False, 0, 0)
+    assert clean["remote"] == "https://example.org/code.git"
+    (folder / "a.py").write_text("x = 2\n")
+    (folder / "new.py").write_text("")
+    dirty = describe_git(folder)
+    assert (dirty["dirty"], dirty["untracked"]) == (True, 1)
+    assert dirty["patch_bytes"] > 50
+
+
+def test_a_checkpoint_has_one_name_wherever_it_lies_and_so_has_its_export(tmp_path):
+    first, second = tmp_path / "a" / "last.ckpt", tmp_path / "b" / "other.ckpt"
+    for path in (first, second):
+        path.parent.mkdir()
+        path.write_bytes(b"weights")
+    one, other = (checkpoint_artefact(path, "generator") for path in (first, second))
+    assert (one.name, one.reference, one.member) == (other.name, other.reference, other.member)
+    assert one.about["path"] == str(first)
+    second.write_bytes(b"weightS")
+    assert checkpoint_artefact(second, "generator").name != one.name
+    export = tmp_path / "export"
+    export.mkdir()
+    (export / "card.json").write_text(json.dumps({"source": {"file": "last.ckpt", "sha256": hash_file(first)}}))
+    (export / "model.safetensors").write_bytes(b"x")
+    for path in (export, export / "model.safetensors"):
+        assert checkpoint_artefact(path, "generator").name == one.name
+
+
+def test_a_checkpoint_tells_its_stage_and_its_run(tmp_path, generator_checkpoint):
+    assert held_origin(generator_checkpoint) == {"stage": "model"}
+    held = torch.load(generator_checkpoint, weights_only=True)
+    held["hyper_parameters"]["stage"] = "generator"
+    held["callbacks"] = {"TrackingCallback": {"run_id": "abcd1234", "project": "anchor"}, "Other": {"run_id": "no"}}
+    torch.save(held, generator_checkpoint)
+    assert held_origin(generator_checkpoint) == {"stage": "generator", "run_id": "abcd1234", "project": "anchor"}
+
+
+def test_addresses_lose_their_secrets_and_nothing_else_changes():
+    config = {"datamodule": {"path": ["s3://key:secret@bucket/set?sig=1", "/data/a"]}, "n": 3, "x": None}
+    assert without_secrets(config) == {"datamodule": {"path": ["s3://bucket/set", "/data/a"]}, "n": 3, "x": None}
+    assert config["datamodule"]["path"][0].startswith("s3://key")
+
+
+def test_the_key_is_found_where_the_client_finds_it(tmp_path, monkeypatch):
+    assert base_url() == "https://api.wandb.ai"
+    assert not has_key()
+    (tmp_path / "no-netrc").write_text("machine board.example.org login user password 0123\n")
+    assert not has_key()  # of another server
+    (tmp_path / "no-settings").mkdir()
+    (tmp_path / "no-settings" / "settings").write_text("[default]\nbase_url = https://board.example.org/\n")
+    assert base_url() == "https://board.example.org"
+    assert has_key()
+    monkeypatch.setenv("WANDB_BASE_URL", "http://me:pass@127.0.0.1:9")
+    assert shown_server() == "http://127.0.0.1:9"
+    assert not has_key()
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    assert has_key()
+
+
+def test_a_feed_that_nobody_reads_drops_and_says_so_once(tmp_path, monkeypatch):
+    (tmp_path / "sleeper.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("launch.tracking.feed.CLIENT", "sleeper")
+    said = []
+    feed = Feed(tmp_path / "wandb" / "tracker.log", said.append, max_bytes=1_000_000)
+    feed.start()
+    began = time.monotonic()
+    for number in range(200):
+        feed.put("metrics", number, np.zeros(12_500))  # 100 kB: 20 MB in all
+    feed.put("metrics", 0, lambda: None)  # cannot be handed over
+    assert time.monotonic() - began < 20
+    assert feed.dropped > 150
+    assert len(said) == 1
+    assert "falls behind" in said[0]
+    assert not feed.close("finish", 0, patience_s=0.3)
+    assert len(said) == 2
+    assert "did not finish" in said[1]
+    feed.put("metrics", 1)  # and nothing more happens
+    assert len(said) == 2
+
+
+def test_a_lock_is_held_by_one_and_ends_with_its_holder(tmp_path):
+    path = tmp_path / "x.lock"
+    assert not is_held(path)
+    with hold(path) as is_ours:
+        assert is_ours
+        assert is_held(path)
+        with hold(path) as is_ours_too:
+            assert not is_ours_too
+    assert not is_held(path)
+
+
+def test_a_histogram_counts_what_is_finite():
+    counts, edges = histogram(torch.tensor([0.0, 1.0, 1.0, float("nan"), float("inf")]))
+    assert (counts.sum(), counts[0], counts[-1]) == (3, 1, 2)
+    assert (edges[0], edges[-1]) == (0, 1)
+    assert histogram(torch.zeros(0))[0].sum() == 0
+    assert histogram(torch.ones(5))[0].sum() == 5
+
+
+def test_strip_and_clip_show_real_reference_and_output():
+    def shades(value):
+        return np.full((10, 96, 96, 3), value, np.uint8)
+
+    clip = DrawnClip("k", shades(10), shades(20)[0], shades(30), np.zeros(6400, np.float32))
+    strip = np.asarray(draw_strip(clip))
+    assert strip.shape == (3 * 96, 64 + 8 * 96, 3)
+    assert [strip[row * 96 + 5, -1, 0] for row in range(3)] == [10, 20, 30]
+    frames = list(clip_frames(clip))
+    assert len(frames) == 10
+    assert frames[0].shape == (192, 3 * 192, 3)
+    assert [frames[0][0, column * 192 + 5, 0] for column in range(3)] == [10, 20, 30]

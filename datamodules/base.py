@@ -55,6 +55,7 @@ class WindowDataModule(L.LightningDataModule):
         cache_mb: training clips that fit decoded into so many megabytes a card are decoded once and kept.
         quarantine: file that lists every window that damage changed; None only counts them.
         max_damaged: share of an epoch's windows that damage may change before the run ends; 0 allows none.
+        overfit_batches: show only so many batches of training, again and again; 0 shows all.
         accept_other_data: go on from a checkpoint of other shards, at the beginning of the next epoch.
     """
 
@@ -82,6 +83,7 @@ class WindowDataModule(L.LightningDataModule):
         quarantine: Path | str | None = None,
         max_damaged: float = 0.001,
         accept_other_data: bool = False,
+        overfit_batches: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -91,7 +93,7 @@ class WindowDataModule(L.LightningDataModule):
         }  # fmt: skip
         more = {
             "negatives_per_window": negatives_per_window, "val_negatives": val_negatives, "num_workers": num_workers,
-            "cache_mb": cache_mb, "seed": seed,
+            "cache_mb": cache_mb, "seed": seed, "overfit_batches": overfit_batches,
         }  # fmt: skip
         for name, value in [*counts.items(), *more.items()]:
             check_count(name, value, least=int(name in counts))
@@ -117,7 +119,7 @@ class WindowDataModule(L.LightningDataModule):
         )
         self.drawing = drawing
         self.num_workers, self.prefetch, self.cache_mb = num_workers, prefetch, cache_mb
-        self.accept_other_data = accept_other_data
+        self.accept_other_data, self.overfit_batches = accept_other_data, overfit_batches
         self.quarantine = Quarantine(quarantine, max_damaged)
         self.source: ClipSource | None = None
         self._train: WindowLoader | None = None
@@ -149,6 +151,7 @@ class WindowDataModule(L.LightningDataModule):
             seed=self.seed,
             rank=rank,
             world_size=world_size,
+            only=self.overfit_batches,
         )
         order.passes_are_whole = self.trainer is not None
         loader = self._loader(dataset, order)

@@ -49,6 +49,7 @@ class TrainOrder(Sampler[list[WindowKey]]):
         batch_size: windows in a global batch.
         windows_per_clip: windows of one clip in a row, met as nearly as a clip's length allows.
         rank, world_size: this process and how many there are.
+        only: show the first so many batches again and again, the same pictures each time; 0 shows all.
 
     Raises:
         ConfigError: the ranks cannot share a batch evenly, or no clip is long enough for a window.
@@ -63,12 +64,16 @@ class TrainOrder(Sampler[list[WindowKey]]):
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        only: int = 0,
     ) -> None:
         check_sizes(batch_size, windows_per_clip, world_size)
         self.groups = WindowGroups(frames_of(clips), repeats_of(clips), windows_per_clip)
         self.num_windows = self.groups.num_windows
         if not self.num_windows:
             raise ConfigError(f"No training clip has {WINDOW_FRAMES} frames. Give longer clips to `anchor preprocess`.")
+        if only:
+            self.num_windows = min(self.num_windows, only * batch_size)
+        self.stride = 0 if only else 1  # from an epoch to the next
         self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
         self.epoch, self.given = 0, 0  # where the next pass begins: windows of the epoch that were seen before
         self.before = 0, 0  # the same, one batch earlier
@@ -85,7 +90,7 @@ class TrainOrder(Sampler[list[WindowKey]]):
             if given >= self.num_windows:
                 if not self.passes_are_whole:
                     return
-                epoch, given = epoch + 1, 0
+                epoch, given = epoch + self.stride, 0
                 order = EpochOrder(self.groups, self.seed, epoch)
             yield self._share(order, given)
             given += self.batch_size
@@ -95,7 +100,7 @@ class TrainOrder(Sampler[list[WindowKey]]):
         self.before = self.epoch, self.given
         self.given += self.batch_size
         if self.given >= self.num_windows:
-            self.epoch, self.given = self.epoch + 1, 0
+            self.epoch, self.given = self.epoch + self.stride, 0
 
     def _share(self, order: EpochOrder, start: int) -> list[WindowKey]:
         size = self.batch_size // self.world_size

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from hydra.utils import instantiate
+from lightning.pytorch import profilers
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -16,11 +18,12 @@ from anchor.errors import CheckpointError, ConfigError
 from anchor.models import check_mel, load_network, read_checkpoint
 from launch.accelerators import Machine, check_trainer
 from launch.checkpoints import AtomicCheckpointIO
+from launch.networks import prepare_networks
 from launch.ranks import SameBuffers
 from launch.targets import check_targets
 from launch.tracking.callback import TrackingCallback
 from launch.tracking.logger import WandbTracker
-from lightning_modules.callbacks import PartialSteps
+from lightning_modules.callbacks import OverfitCheck, PartialSteps
 
 __all__ = ["Run", "build", "find_resume"]
 
@@ -43,7 +46,10 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
     """
     check_targets(config)
     module = build_module(config["module"])
+    prepare_networks(module, config, machine)
     options = dict(config["datamodule"])
+    if repeated := _overfit_batches(config["trainer"]):
+        options["overfit_batches"] = repeated
     if options.get("image_size") is None:
         options["image_size"] = module.net.image_size  # type: ignore[union-attr]
     datamodule = _instantiate("datamodule", options)
@@ -94,6 +100,9 @@ def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) ->
     options["max_epochs"] = options["max_epochs"] if options["max_epochs"] is not None else -1
     callbacks = [_instantiate(f"callbacks.{name}", spec) for name, spec in config["callbacks"].items() if spec]
     callbacks.append(PartialSteps())
+    if _overfit_batches(options):
+        callbacks.append(OverfitCheck())
+    options["overfit_batches"] = 0.0  # the datamodule repeats them: Lightning would replace our order by one of its own
     plugins = options.pop("plugins", None) or []
     plugins = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
     plugins += arguments.pop("plugins", [])
@@ -121,13 +130,34 @@ def _check_strategy(options: Mapping[str, Any], machine: Machine) -> None:
         raise ConfigError("trainer.sync_batchnorm=true: FSDP2 in Lightning ignores it. Use accelerator.strategy=fsdp.")
 
 
-def _profiler(asked: Any, machine: Machine, run_dir: str) -> Any:
-    """Lightning's own ``pytorch`` profiler records no card but CUDA."""
-    if asked != "pytorch" or machine.name != "mlu":
-        return asked
-    from launch.mlu import MLUProfiler
+def _overfit_batches(options: Mapping[str, Any]) -> int:
+    """``trainer.overfit_batches`` as a number of batches.
 
-    return MLUProfiler(dirpath=run_dir, filename="profile")
+    Raises:
+        ConfigError: it is a share of the batches, or nothing of the kind.
+    """
+    value = options["overfit_batches"]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or value < 0:
+        raise ConfigError(f"trainer.overfit_batches={value} is no number of batches. Give a whole number.")
+    return int(value)
+
+
+def _profiler(asked: Any, machine: Machine, run_dir: str) -> Any:
+    """A profiler by its name, whose report comes into ``<run_dir>/profile``."""
+    folder: dict[str, Any] = {"dirpath": str(Path(run_dir) / "profile"), "filename": str(asked)}
+    if asked == "simple":
+        return profilers.SimpleProfiler(**folder)
+    if asked == "advanced":
+        return profilers.AdvancedProfiler(**folder)
+    if asked != "pytorch":
+        return asked
+    # Ten steps once: Lightning would start over every five, and report what came last, which is no training.
+    folder["schedule"] = torch.profiler.schedule(wait=2, warmup=2, active=10, repeat=1)
+    if machine.name != "mlu":
+        return profilers.PyTorchProfiler(**folder)
+    from launch.mlu import MLUProfiler  # Lightning's own records no card but CUDA
+
+    return MLUProfiler(**folder)
 
 
 def build_loggers(options: Mapping[str, Any]) -> list[Logger]:

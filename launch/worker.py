@@ -83,8 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
         )
     except Exception as error:
         from launch.accelerators import explain_memory
+        from launch.networks import explain_failure
 
-        if sentence := explain_memory(error):
+        if sentence := explain_memory(error) or explain_failure(error):
             return _fail(sentence, BAD_INPUT, is_sentence=True)
         return _fail(traceback.format_exc(), 1)
     return 0
@@ -119,6 +120,7 @@ def run(config_path: Path) -> dict[str, Any]:
     check_agreement(config_path)
     import lightning as L
     import torch
+    from lightning.pytorch.profilers import PassThroughProfiler
     from omegaconf import OmegaConf
 
     from anchor.models.sizes import show_size
@@ -149,6 +151,7 @@ def run(config_path: Path) -> dict[str, Any]:
     if not built.resume and trainer.is_global_zero:
         (run_dir / QUARANTINE).unlink(missing_ok=True)  # of a run that this one replaces
     trainer.fit(built.module, datamodule=built.datamodule, ckpt_path=built.resume, weights_only=True)
+    trainer.profiler = PassThroughProfiler()  # its report is of training, and stands
     last = run_dir / "checkpoints" / "last.ckpt"
     trainer.save_checkpoint(last)
     steps = batches_seen(trainer)

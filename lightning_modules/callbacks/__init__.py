@@ -1,6 +1,7 @@
 """What runs beside training: the run's own record, its progress on the terminal, what an engineer switches on."""
 
 from lightning_modules.callbacks.ema import WeightAverage
+from lightning_modules.callbacks.overfit import OverfitCheck
 from lightning_modules.callbacks.partial import PartialSteps
 from lightning_modules.callbacks.place import batches_seen, has_pending_gradients
 from lightning_modules.callbacks.progress import ProgressLines
@@ -9,6 +10,7 @@ from lightning_modules.callbacks.top import TopCheckpoints
 
 __all__ = [
     "MetricsRecord",
+    "OverfitCheck",
     "PartialSteps",
     "ProgressLines",
     "TopCheckpoints",

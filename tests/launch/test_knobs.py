@@ -9,7 +9,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from anchor.errors import ConfigError
 from anchor.models import load_network, read_checkpoint
+from launch.networks import explain_failure
 from launch.worker import run
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -68,3 +70,96 @@ def test_every_argument_of_the_trainer_is_a_key():
     listed = set(OmegaConf.load(CONF / "trainer" / "default.yaml"))
     elsewhere = {"accelerator", "devices", "num_nodes", "callbacks", "logger"}  # groups of their own
     assert listed == set(inspect.signature(L.Trainer.__init__).parameters) - {"self"} - elsewhere
+
+
+@pytest.fixture
+def _any_kernel():
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("_any_kernel")
+def test_debug_is_a_few_steps_of_everything(composed, tmp_path):
+    words = ["trainer=debug", "trainer.deterministic=true", "datamodule.batch_size=4", "datamodule.windows_per_clip=2"]
+    config = composed("syncnet", *words, "trainer.max_steps=6", "trainer.val_check_interval=3")
+    assert start(config, tmp_path / "run")["steps"] == 6
+    assert config["trainer"]["detect_anomaly"]
+    assert torch.are_deterministic_algorithms_enabled()
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "val/sync_loss" in line] == [3, 6]
+
+
+def test_overfit_shows_one_batch_until_its_loss_has_fallen(composed, tmp_path, capsys):
+    words = ["trainer=overfit", "callbacks=keys", "datamodule.batch_size=12", "datamodule.windows_per_clip=3"]
+    config = composed("syncnet", *words, "trainer.max_steps=60", "module.warmup_steps=5")
+    steps = start(config, tmp_path / "run")["steps"]
+    assert 1 < steps < 60
+    lines = (tmp_path / "run" / "keys" / "rank-0.jsonl").read_text().splitlines()
+    assert len(lines) == steps
+    assert len({json.dumps(json.loads(line)["keys"]) for line in lines}) == 1
+    assert "it learns" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["0.5", "-1", "true"])
+def test_a_share_of_the_batches_cannot_be_overfitted(value, composed, tmp_path):
+    with pytest.raises(ConfigError, match=r"trainer.overfit_batches="):
+        start(composed("syncnet", f"trainer.overfit_batches={value}"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("kind", ["simple", "pytorch"])
+def test_profile_leaves_a_report(kind, composed, tmp_path):
+    words = ["trainer=profile", f"trainer.profiler={kind}", "datamodule.batch_size=4", "datamodule.windows_per_clip=2"]
+    words += ["trainer.max_steps=20", "trainer.val_check_interval=100"]
+    start(composed("syncnet", *words), tmp_path / "run")
+    reports = [path.read_text() for path in (tmp_path / "run" / "profile").glob("fit-*.txt")]
+    assert any(word in "".join(reports) for word in ("run_training_batch", "aten::convolution"))
+
+
+def test_the_experiment_says_how_long_and_a_preset_otherwise(composed):
+    from hydra import compose, initialize_config_module
+
+    def trainer(*words):
+        with initialize_config_module("anchor.conf", version_base="1.3"):
+            return compose("train", ["experiment=syncnet", *words]).trainer
+
+    assert (trainer().max_steps, trainer().val_check_interval) == (1000, 200)
+    assert trainer("trainer.max_steps=7").max_steps == 7
+    assert trainer("trainer=debug").max_steps == 6
+    assert trainer("trainer=overfit").max_steps == 500
+    assert trainer("trainer=profile", "trainer.max_steps=9").max_steps == 9
+
+
+def test_activations_are_computed_twice_by_configuration(composed, tmp_path):
+    small = ["datamodule.batch_size=2", "trainer.max_steps=2"]
+    states = []
+    for value in ("true", "false"):
+        config = composed("generator", f"activation_checkpointing={value}", "module.sync_start_step=0", *small)
+        result = start({**config, "run_dir": str(tmp_path / value)}, tmp_path / value)
+        states.append(read_checkpoint(result["checkpoint"])["state_dict"])
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["compile=true", "activation_checkpointing=true"], "exclude each other"),
+        (["compile=maybe"], "neither true nor false"),
+        (["compile=true"], r"needs a C\+\+ compiler, and no-such-compiler is here"),
+    ],
+)
+def test_what_cannot_be_switched_on_is_answered(words, says, composed, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match=says):
+        start(composed("syncnet", *words), tmp_path / "run")
+
+
+@pytest.mark.usefixtures("_any_kernel")
+def test_an_operation_without_a_deterministic_kernel_is_named():
+    torch.use_deterministic_algorithms(True)
+    with pytest.raises(RuntimeError) as caught:
+        torch.zeros(3).put_(torch.tensor([0]), torch.ones(1))
+    assert "has no deterministic kernel" in explain_failure(caught.value)
+    assert "put_" in explain_failure(caught.value)
+    assert "trainer.deterministic=warn" in explain_failure(caught.value)
+    assert explain_failure(RuntimeError("something else")) is None

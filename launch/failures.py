@@ -12,7 +12,17 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["BAD_INPUT", "FAILURE_FILE", "STOPPED", "Failure", "find_first", "read_failure", "report", "show"]
+__all__ = [
+    "BAD_INPUT",
+    "FAILURE_FILE",
+    "STOPPED",
+    "Failure",
+    "describe_status",
+    "find_first",
+    "read_failure",
+    "report",
+    "show",
+]
 
 FAILURE_FILE = "ANCHOR_FAILURE_FILE"  # where the agent wants to read it
 BAD_INPUT = 2
@@ -123,5 +133,5 @@ def _tail(log: Path, lines: int = 12) -> str:
             text = file.read().decode("utf-8", errors="replace")
     except OSError:
         return ""
-    last = text.splitlines()[-lines:]
+    last = [line for line in text.splitlines() if line.strip() and not line.startswith("--- ")][-lines:]
     return "\n".join(["It left no traceback. The end of its output:", *last]) if last else ""

@@ -16,7 +16,7 @@ from typing import Any
 
 from anchor.errors import ConfigError
 from launch.accelerators import Machine
-from launch.failures import STOPPED, Failure, show
+from launch.failures import STOPPED, Failure, describe_status, show
 from launch.output import log_path
 from launch.worker import CONFIG_HASH, RESULT, hash_config
 
@@ -96,7 +96,7 @@ def run_job(config_path: Path, machine: Machine, options: Mapping[str, Any] | No
         if first.is_sentence:
             raise JobError(first.exit_status, first.text)
         say(show(first, failures[1:], log_path(run_dir, first.rank)))
-        last = first.text.strip().rpartition("\n")[2] or "it left without a word"
+        last = first.text.strip().rpartition("\n")[2] or describe_status(first.status)
         raise JobError(first.exit_status, f"{first.who} ended the run: {last}")
     if agent.stop is not None and not (run_dir / RESULT).is_file():
         raise _interrupted(agent.stop, at_once=False)

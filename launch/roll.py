@@ -34,6 +34,7 @@ class Roll:
         Raises:
             ConfigError: there is no such place, or another node has it.
         """
+        self.store.add("joined", 1)  # before anybody can see the card: the first node stays until as many are gone
         host = socket.gethostname()
         rank = self.store.add("tickets", 1) if rank is None else rank
         if rank >= self.count:
@@ -55,7 +56,6 @@ class Roll:
             )
             self.store.set(REFUSED, finding)
             raise ConfigError(finding)
-        self.store.add("joined", 1)
         return rank
 
     def is_complete(self) -> bool:

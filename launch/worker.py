@@ -151,7 +151,7 @@ def run(config_path: Path) -> dict[str, Any]:
     if not built.resume and trainer.is_global_zero:
         (run_dir / QUARANTINE).unlink(missing_ok=True)  # of a run that this one replaces
     trainer.fit(built.module, datamodule=built.datamodule, ckpt_path=built.resume, weights_only=True)
-    trainer.profiler = PassThroughProfiler()  # its report is of training, and stands
+    trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]  # its report is of training, and stands
     last = run_dir / "checkpoints" / "last.ckpt"
     trainer.save_checkpoint(last)
     steps = batches_seen(trainer)

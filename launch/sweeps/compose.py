@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict, read_write
 
-from anchor.errors import AnchorError
+from anchor.errors import AnchorError, ConfigError
 
 __all__ = ["check_jobs", "compose_job", "job_folder"]
 
@@ -50,6 +50,12 @@ def check_jobs(configs: Sequence[Any], here: bool) -> None:
         with read_write(config), open_dict(config):
             del config["hydra"]
         config.run_dir = composed.hydra.runtime.output_dir
+        if here and config.accelerator.nodes != 1:
+            raise ConfigError(
+                f"accelerator.nodes={config.accelerator.nodes}: a sweep over several machines goes through a "
+                "scheduler, which starts each job on all of them: hydra/launcher=submitit_slurm. Or start its jobs "
+                "one by one."
+            )
         try:
             check_run(config, here)
         except AnchorError as error:

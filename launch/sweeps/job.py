@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -62,25 +63,32 @@ def _run_held(
     )
     config.run_dir, config.sweep_id, config.sweep_job = str(folder), sweep.name, job.number
     stop: BaseException | None = None
-    try:
-        with hold(folder / JOB_LOCK, f"{folder}: job {job.number} is being run already"):
+    with contextlib.ExitStack() as stack:
+        is_ours = True
+        try:
+            stack.enter_context(hold(folder / JOB_LOCK, f"{folder}: job {job.number} is being run already"))
+        except ConfigError as error:
+            is_ours = False  # its record is not ours to write
+            if config.accelerator.nodes == 1:
+                print(f"anchor train: {error}", file=sys.stderr)
+                return None  # else another node of this very job holds it, and waits for this one
+        if is_ours:
             record.save(folder)
-            try:
-                last = run(config)
-                record.status, record.value = "done", best_value(folder, record, last)
-            except SystemExit as end:
-                is_stop = getattr(end, "is_stop", end.code in STOPS)
-                record.status = "stopped" if is_stop else "failed"
-                record.reason = getattr(end, "reason", f"it ended with status {end.code}")
-                stop = end if record.status == "stopped" else None
-            except KeyboardInterrupt as end:
-                record.status, record.reason, stop = "stopped", "stopped by the user", end
-            except Exception as error:
-                traceback.print_exc()
-                record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
+        try:
+            last = run(config)
+            record.status, record.value = "done", best_value(folder, record, last)
+        except SystemExit as end:
+            is_stop = getattr(end, "is_stop", end.code in STOPS)
+            record.status = "stopped" if is_stop else "failed"
+            record.reason = getattr(end, "reason", f"it ended with status {end.code}")
+            stop = end if record.status == "stopped" else None
+        except KeyboardInterrupt as end:
+            record.status, record.reason, stop = "stopped", "stopped by the user", end
+        except Exception as error:
+            traceback.print_exc()
+            record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
+        if is_ours:
             record.save(folder)
-    except ConfigError as error:  # somebody else's job: its record is not ours to write
-        print(f"anchor train: {error}", file=sys.stderr)
     return stop
 
 

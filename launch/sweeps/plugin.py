@@ -86,13 +86,7 @@ class AnchorSweeper(Sweeper):
             finally:
                 if self.state.jobs:
                     self._conclude(is_whole)
-        failed = [job.number for job in self.state.jobs if self.state.record_of(job).status == "failed"]
-        if failed:
-            which = f"job{'s' if len(failed) > 1 else ''} {', '.join(map(str, failed))}"
-            raise SweepFailedError(
-                f"{which} of {len(self.state.jobs)} failed. The same command with hydra.sweep.dir={self.folder} "
-                f"{self.again}."
-            )
+        self._complain()
 
     again = "tries again"
 
@@ -149,6 +143,17 @@ class AnchorSweeper(Sweeper):
         if any(self.state.record_of(job).status == "stopped" for job in jobs):
             raise SystemExit(75)
 
+    def _complain(self) -> None:
+        """Say which jobs are not done."""
+        statuses = {job.number: self.state.record_of(job).status for job in self.state.jobs}
+        failed = [str(number) for number, status in statuses.items() if status == "failed"]
+        left = [str(number) for number, status in statuses.items() if status not in ("done", "failed")]
+        told = [f"{_jobs(failed)} of {len(statuses)} failed"] if failed else []
+        told += [f"{_jobs(left)} of {len(statuses)} {'is' if len(left) == 1 else 'are'} not done"] if left else []
+        if told:
+            again = self.again if failed else "goes on"
+            raise SweepFailedError(f"{', '.join(told)}. The same command with hydra.sweep.dir={self.folder} {again}.")
+
     def _conclude(self, is_whole: bool) -> None:
         sys.stderr.flush()
         print(render_table(self.state, read_rows(self.state)), flush=True)
@@ -159,6 +164,10 @@ class AnchorSweeper(Sweeper):
                 file=sys.stderr,
                 flush=True,
             )
+
+
+def _jobs(numbers: Sequence[str]) -> str:
+    return f"job{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
 
 
 def _now(config: Any) -> str:

@@ -171,6 +171,7 @@ def test_a_lock_dies_with_its_process(tmp_path):
         (["module.lr=1,2", "hydra.sweep.subdir=same"], "jobs 0 and 1 of the sweep have the same folder, same"),
         (["module.lr=1,2", "hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size=0 must be 1 or more"),
         (["module.lr=range(3,1)"], "the sweep has no job"),
+        (["module.lr=1,2", "accelerator.nodes=2"], "a sweep over several machines goes through a scheduler"),
     ],
 )
 def test_what_cannot_be_is_said_before_the_first_job(words, says, sweep, runs, capsys):
@@ -215,3 +216,24 @@ def test_a_sweep_may_stand_in_a_configuration(runs):
     assert [job["overrides"][-1] for job in jobs] == ["sweep=lr"] * 2
     assert [job["overrides"][0] for job in jobs] == ["module.lr=0.001", "module.lr=0.003"]
     assert runs.started == [0, 1]
+
+
+@pytest.mark.slow
+def test_a_job_that_another_process_runs_is_left_to_it(sweep, runs, capsys):
+    with hold(Path("sweep/1/.job.lock"), "x"):
+        write_json(Path("sweep/1/job.json"), {"status": "running", "monitor": "val/l1"})
+        assert sweep("module.lr=1e-4,3e-4") == 1
+    said = capsys.readouterr()
+    assert runs.started == [0]
+    assert "job 1 is being run already (process" in said.err
+    assert "2 jobs, 1 done, 1 running" in said.out
+    assert "job 1 of 2 is not done" in said.err
+
+
+@pytest.mark.slow
+def test_the_nodes_of_a_job_run_it_together_and_one_keeps_the_record(sweep, runs, monkeypatch):
+    monkeypatch.setattr("launch.sweeps.grid.check_jobs", lambda configs, here: None)  # as if a scheduler started them
+    with hold(Path("sweep/0/.job.lock"), "the first node"):
+        assert sweep("module.lr=1e-4", "accelerator.nodes=2") == 1
+    assert runs.started == [0]
+    assert not Path("sweep/0/job.json").exists()

@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import profilers
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from anchor.errors import CheckpointError, ConfigError
 from anchor.models import check_mel, load_network, read_checkpoint
@@ -53,6 +54,8 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
     if options.get("image_size") is None:
         options["image_size"] = module.net.image_size  # type: ignore[union-attr]
     datamodule = _instantiate("datamodule", options)
+    if machine.strategy == "fsdp2" and not is_overridden("configure_model", module):
+        raise ConfigError("accelerator.strategy=fsdp2: this stage does not shard its network by parts. Use fsdp or ddp.")
     trainer = build_trainer(config, machine, by_hand=not module.automatic_optimization)
     resume = find_resume(config)
     if resume is not None:

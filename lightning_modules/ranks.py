@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
@@ -42,14 +43,24 @@ class _GatherRanks(torch.autograd.Function):
 
 
 def shard_over_cards(module: L.LightningModule, *networks: nn.Module) -> None:
-    """Shard ``networks`` by FSDP2 if the trainer's strategy is for that, their direct parts first; else do nothing."""
-    mesh = module.device_mesh
-    if mesh is None:
+    """Shard ``networks`` by FSDP2 if the trainer's strategy is for that, their parts first; else do nothing."""
+    if module.device_mesh is None:
         return
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import FSDPModule, fully_shard
 
+    mesh = module.device_mesh["data_parallel"]
     for network in networks:
-        for part in network.children():
-            if any(True for _ in part.parameters()):
-                fully_shard(part, mesh=mesh["data_parallel"])
-        fully_shard(network, mesh=mesh["data_parallel"])
+        if not isinstance(network, FSDPModule):  # a trainer configures its module for each of fit and validate
+            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # it shards no other
+            for part in _parts(network):
+                fully_shard(part, mesh=mesh)
+            fully_shard(network, mesh=mesh)
+
+
+def _parts(network: nn.Module) -> Iterator[nn.Module]:
+    """The direct children that hold parameters; of a mere list, its members."""
+    for part in network.children():
+        if isinstance(part, (nn.ModuleList, nn.ModuleDict)):
+            yield from _parts(part)
+        elif any(True for _ in part.parameters()):
+            yield part

@@ -67,7 +67,8 @@ class ShardedPrecision(FSDPPrecision):
     """Lightning's precision for FSDP, with autocast and scaler of ``device`` and clipping by norm.
 
     The norm of a sharded gradient is known only to the root of the sharded module, which the strategy hands over as
-    ``root``.
+    ``root``. Parameters are gathered and gradients reduced in float32, as without sharding: Lightning would also keep
+    the running statistics of batch normalisation in 16 bits, where small updates vanish.
     """
 
     def __init__(self, precision: Literal["32-true", "16-mixed", "bf16-mixed"], device: str) -> None:
@@ -78,6 +79,11 @@ class ShardedPrecision(FSDPPrecision):
         self.root: nn.Module | None = None
         if precision == "16-mixed":
             self.scaler = ShardedGradScaler(device=device)
+
+    @property
+    def mixed_precision_config(self) -> Any:
+        """None: autocast alone chooses the precision of each operation."""
+        return None
 
     def forward_context(self) -> AbstractContextManager[Any]:
         """Autocast on the device."""

@@ -167,6 +167,12 @@ class MLUFSDPStrategy(_ManyCards, FSDPStrategy):  # type: ignore[misc]
     def _setup_model(self, model: Module) -> Module:
         if self.is_on_card:  # a tensor of the CPU cannot become one of the card in place, as FSDP would have it
             model = model.to(self.root_device)
+        scalars = [parameter for parameter in model.parameters() if parameter.dim() == 0]
+        if scalars:  # FSDP takes none: each rank keeps them whole, and their gradients are averaged here
+            self.kwargs["ignored_states"] = [*(self.kwargs.get("ignored_states") or []), *scalars]
+            for parameter in scalars:
+                if parameter.requires_grad:
+                    parameter.register_post_accumulate_grad_hook(_average_gradient)
         return super()._setup_model(model)
 
     def setup(self, trainer: L.Trainer) -> None:
@@ -218,3 +224,9 @@ class MLUModelParallelStrategy(_CardPrecision, _ManyCards, ModelParallelStrategy
         if self.is_on_card:
             assert self.lightning_module is not None
             self.lightning_module.to(self.root_device)
+
+
+def _average_gradient(parameter: Tensor) -> None:
+    if parameter.grad is not None:
+        torch.distributed.all_reduce(parameter.grad)
+        parameter.grad /= torch.distributed.get_world_size()

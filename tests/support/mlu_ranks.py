@@ -54,7 +54,8 @@ class Record(Callback):
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        self.gradients.append(torch.cat([gradient.detach().float().cpu().flatten() for gradient in gradients]))
+        if gradients:  # of a sharded network a rank may hold nothing that learns
+            self.gradients.append(torch.cat([gradient.detach().float().cpu().flatten() for gradient in gradients]))
 
 
 def sgd(parameters, lr, betas=None):

@@ -6,11 +6,13 @@ communication hooks. Tensors of a card travel over CNCL and those of the CPU, me
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.utilities.distributed import _init_dist_connection
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.precision import FSDPPrecision, Precision
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 from torch import Tensor
@@ -174,6 +176,40 @@ class MLUFSDPStrategy(_ManyCards, FSDPStrategy):  # type: ignore[misc]
                 if parameter.requires_grad:
                     parameter.register_post_accumulate_grad_hook(_average_gradient)
         return super()._setup_model(model)
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """The whole network on rank 0 and nothing on others; or, for a sharded checkpoint, the base's."""
+        if not self.is_on_card or self._state_dict_type != "full":
+            return super().lightning_module_state_dict()
+        assert self.model is not None
+        with self._gathered():
+            return self.model.state_dict()
+
+    def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
+        """The whole state of ``optimizer`` on rank 0 and nothing on others; or, for a sharded checkpoint, the base's."""
+        if not self.is_on_card or self._state_dict_type != "full":
+            return super().optimizer_state(optimizer)
+        from torch.distributed.fsdp import FullyShardedDataParallel, OptimStateKeyType
+
+        assert self.model is not None
+        with self._gathered():
+            plain = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+            state: dict[str, Any] = FullyShardedDataParallel.optim_state_dict(self.model, plain)
+        if self.global_rank == 0:
+            return FullyShardedDataParallel.rekey_optim_state_dict(state, OptimStateKeyType.PARAM_ID, self.model)
+        return state
+
+    def _gathered(self) -> AbstractContextManager[Any]:
+        """States whole, and on the card: FSDP would have them change to the CPU in place, which they cannot."""
+        from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
+        from torch.distributed.fsdp.api import FullOptimStateDictConfig, FullStateDictConfig
+
+        return FullyShardedDataParallel.state_dict_type(
+            self.model,
+            StateDictType.FULL_STATE_DICT,
+            FullStateDictConfig(offload_to_cpu=False, rank0_only=True),
+            FullOptimStateDictConfig(offload_to_cpu=False, rank0_only=True),
+        )
 
     def setup(self, trainer: L.Trainer) -> None:
         """As the base; then clipping knows the root of what was sharded."""

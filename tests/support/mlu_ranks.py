@@ -17,11 +17,15 @@ from stand_ins import NumberedClips
 from anchor.models import LipGenerator, PatchDiscriminator, SyncNet
 from datamodules.base import WindowDataModule
 from launch.accelerators import Machine, check_trainer
-from launch.mlu import library
+from launch.mlu import MLUCheckpointIO, library
+from launch.mlu_sim import activate
 from launch.ranks import SameBuffers
 from lightning_modules import FinetuneModule, GeneratorModule, QualityModule, SyncNetModule
 
 STAGES = ("syncnet", "bce", "generator", "finetune", "quality")
+SHARDED = [("fsdp", "syncnet"), ("fsdp", "generator"), ("fsdp", "finetune")]
+if tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 6):
+    SHARDED += [("fsdp2", "generator"), ("fsdp2", "finetune")]
 
 
 class DrawnClips(NumberedClips):
@@ -37,10 +41,16 @@ class DrawnClips(NumberedClips):
 
 
 class Data(WindowDataModule):
-    """22 training windows in batches of 8: the third is filled up with windows of no weight."""
+    """22 training windows in batches of 8, ``given`` of them seen: the third is filled up with windows of no weight."""
 
-    def __init__(self):
+    def __init__(self, given):
         super().__init__(image_size=32, batch_size=8, windows_per_clip=3, negatives_per_window=1, val_batch_size=5)
+        self.given = given
+
+    def train_dataloader(self):
+        loader = super().train_dataloader()
+        loader.sampler.given = self.given
+        return loader
 
     def open_source(self):
         return DrawnClips(lengths=(9, 13, 12, 24, 21), val=2)
@@ -76,19 +86,19 @@ def make(stage):
     if stage == "finetune":
         return FinetuneModule(net=net, expert=expert, sync_weight=0.1, warmup_steps=0, **common)
     discriminator = PatchDiscriminator(widths=(4, 8))
-    ramp = {"adversarial_start_step": 1, "adversarial_ramp_steps": 1}
+    ramp = {"adversarial_start_step": 0, "adversarial_ramp_steps": 1}
     return QualityModule(net=net, discriminator=discriminator, expert=expert, discriminator_lr=1e-2, **ramp, **common)
 
 
-def fit(stage, machine, steps=3, asleep=False, **options):
-    """Gradients of each step, validation scores, a hash of the network, and what else is asked."""
+def fit(stage, machine, given=0, steps=1, asleep=False, save=None, **options):
+    """What training left: gradients of each step, validation scores, weights, and a hash of them."""
     module = make(stage)
     if asleep:  # batch normalisation that takes the running statistics: then a batch may be cut anywhere
         module.on_train_batch_start = lambda *_: module.eval()
     record = Record()
     by_hand = not module.automatic_optimization
     arguments = machine.trainer_arguments(by_hand)
-    callbacks = [record, *([SameBuffers()] if machine.world_size > 1 else [])]
+    arguments["plugins"] = [*arguments.get("plugins", []), MLUCheckpointIO()]
     trainer = L.Trainer(
         max_steps=steps * (2 if by_hand else 1),
         logger=False,
@@ -99,20 +109,23 @@ def fit(stage, machine, steps=3, asleep=False, **options):
         num_sanity_val_steps=0,
         check_val_every_n_epoch=None,
         val_check_interval=steps,
-        callbacks=callbacks,
+        callbacks=[record, *([SameBuffers()] if machine.world_size > 1 else [])],
         **{**arguments, **options},
     )
     check_trainer(trainer, machine)
-    trainer.fit(module, Data())
+    trainer.fit(module, Data(given))
     scores = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("val/")}
-    return record.gradients, scores, digest(module)
+    if save is not None:
+        trainer.save_checkpoint(save)
+        return record.gradients, scores, torch.load(save, weights_only=True)["state_dict"]
+    return record.gradients, scores, {key: value.detach().cpu() for key, value in module.state_dict().items()}
 
 
-def digest(module):
+def digest(weights):
     """SHA-256 over all parameters and buffers."""
     total = hashlib.sha256()
-    for _, tensor in sorted(module.state_dict().items()):
-        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    for _, tensor in sorted(weights.items()):
+        total.update(tensor.contiguous().numpy().tobytes())
     return total.hexdigest()
 
 
@@ -121,31 +134,55 @@ def compare(ours, theirs):
     return max(float((a - b).abs().max() / max(1.0, b.norm())) for a, b in zip(ours, theirs, strict=True))
 
 
+def spread(ours, theirs):
+    """The largest difference of any weight or statistic of the network."""
+    assert ours.keys() == theirs.keys()
+    learnt = [key for key in ours if key.startswith("net.") and "num_batches_tracked" not in key]
+    return max(float((ours[key].double() - theirs[key].double()).abs().max()) for key in learnt)
+
+
 def main(kind, out):
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.set_num_threads(1)
+    one = Machine("cpu", 1, 1, "32-true")
     if kind == "mlu":
+        activate()
         library.load()  # before the first backward, which counts the devices
-    one, many = Machine("cpu", 1, 1, "32-true"), Machine(kind, world, 1, "32-true")
-    if kind == "mlu":
-        runs = {stage: ({}, {"sync_batchnorm": True}) for stage in STAGES}
-    else:
-        runs = {stage: ({"asleep": True}, {"asleep": True}) for stage in STAGES}
-    alone = {stage: fit(stage, one, **options) for stage, (options, _) in runs.items()}
+    asleep = kind == "cpu"  # PyTorch synchronises batch normalisation on cards only
+    tasks = [(stage, given) for stage in STAGES for given in (0, 16)]
+    alone = {task: fit(task[0], one, task[1], asleep=asleep) for task in tasks}
+    many = Machine(kind, world, 1, "32-true")
     answer = {}
-    for stage, (_, options) in runs.items():
-        gradients, scores, hashed = fit(stage, many, **options)
-        theirs, their_scores, _ = alone[stage]
-        answer[stage] = {
-            "difference": compare(gradients, theirs),
-            "steps": len(gradients),
+    for stage, given in tasks:
+        gradients, scores, weights = fit(stage, many, given, asleep=asleep, sync_batchnorm=not asleep)
+        answer[f"{stage} after {given}"] = {
+            "difference": compare(gradients, alone[stage, given][0]),
+            "turns": len(gradients),
             "gradients": hashlib.sha256(torch.cat(gradients).numpy().tobytes()).hexdigest(),
-            "network": hashed,
+            "network": digest(weights),
             "scores": scores,
-            "their_scores": their_scores,
+            "their_scores": alone[stage, given][1],
         }
+    answer["networks"] = {stage: digest(fit(stage, many, steps=5)[2]) for stage in ("generator", "quality")}
+    if kind == "mlu":
+        for strategy, stage in SHARDED:
+            answer[f"{strategy} {stage}"] = shard(stage, Machine("mlu", world, 1, "32-true", strategy), out, alone)
     with open(f"{out}-{rank}.json", "w") as file:
         json.dump(answer, file)
+
+
+def shard(stage, machine, out, alone):
+    from torch_mlu.simulation import collective_counts, reset_collective_counts
+
+    reset_collective_counts()
+    options = {"sync_batchnorm": True, "gradient_clip_val": 1e6} if machine.strategy == "fsdp" else {"asleep": True}
+    one = Machine("cpu", 1, 1, "32-true")
+    theirs = fit(stage, one, asleep=True)[2] if "asleep" in options else alone[stage, 0][2]
+    return {
+        "difference": spread(fit(stage, machine, save=f"{out}-{stage}.ckpt", **options)[2], theirs),
+        "moved": spread(theirs, make(stage).state_dict()),
+        "collectives": collective_counts(),
+    }
 
 
 if __name__ == "__main__":

@@ -48,9 +48,9 @@ def step(config, run_dir):
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
     dtypes = set()
     hook = torch.nn.modules.module.register_module_forward_hook(
-        lambda part, _, output: dtypes.add(f"{output.device.type} {output.dtype}")
-        if isinstance(part, torch.nn.Conv2d)
-        else None
+        lambda part, _, output: (
+            dtypes.add(f"{output.device.type} {output.dtype}") if isinstance(part, torch.nn.Conv2d) else None
+        )
     )
     try:
         result = run(run_dir / "config.yaml")

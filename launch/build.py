@@ -55,9 +55,7 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
         options["image_size"] = module.net.image_size  # type: ignore[union-attr]
     datamodule = _instantiate("datamodule", options)
     if machine.strategy == "fsdp2" and not is_overridden("configure_model", module):
-        raise ConfigError(
-            "accelerator.strategy=fsdp2: this stage does not shard its network by parts. Use fsdp or ddp."
-        )
+        raise ConfigError("accelerator.strategy=fsdp2: this stage does not cut its network up. Use fsdp or ddp.")
     trainer = build_trainer(config, machine, by_hand=not module.automatic_optimization)
     resume = find_resume(config)
     if resume is not None:

@@ -178,15 +178,14 @@ class MLUFSDPStrategy(_ManyCards, FSDPStrategy):  # type: ignore[misc]
         return super()._setup_model(model)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """The whole network on rank 0 and nothing on others; or, for a sharded checkpoint, the base's."""
+        """The whole network on rank 0 and nothing on others; for a sharded checkpoint the base's."""
         if not self.is_on_card or self._state_dict_type != "full":
             return super().lightning_module_state_dict()
-        assert self.model is not None
         with self._gathered():
-            return self.model.state_dict()
+            return self.model.state_dict()  # type: ignore[union-attr]
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
-        """The whole state of ``optimizer`` on rank 0 and nothing on others; or, for a sharded checkpoint, the base's."""
+        """The whole state of ``optimizer`` on rank 0 and nothing on others; for a sharded checkpoint the base's."""
         if not self.is_on_card or self._state_dict_type != "full":
             return super().optimizer_state(optimizer)
         from torch.distributed.fsdp import FullyShardedDataParallel, OptimStateKeyType
@@ -204,6 +203,7 @@ class MLUFSDPStrategy(_ManyCards, FSDPStrategy):  # type: ignore[misc]
         from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
         from torch.distributed.fsdp.api import FullOptimStateDictConfig, FullStateDictConfig
 
+        assert self.model is not None
         return FullyShardedDataParallel.state_dict_type(
             self.model,
             StateDictType.FULL_STATE_DICT,

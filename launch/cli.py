@@ -96,6 +96,9 @@ def _run(config: Any) -> float | None:
     except JobError as error:
         print(f"anchor train: {str(error).removesuffix('.')}.", file=sys.stderr)
         raise JobExit(error.status, str(error), isinstance(error, StoppedError)) from None
+    if "sentence" in result:
+        print(f"anchor train: {result['sentence']}")
+        return None
     scores = "  ".join(f"{key} {value:.4f}" for key, value in sorted(result["metrics"].items()))
     print(f"anchor train: {config.stage} done: {scores}\n  {result['checkpoint']}")
     return result["metrics"].get(config.monitor)
@@ -158,6 +161,10 @@ def check_run(config: Any, here: bool = True) -> tuple[dict[str, Any], Any]:
     machine = resolve_machine(resolved["accelerator"]) if here else None
     if machine is not None:
         check_sharing(resolved["datamodule"], machine.devices * machine.nodes)
+        if resolved["find_batch_size"]:  # on one card, for all of them
+            resolved["find_batch_size"] = machine.devices * machine.nodes
+            resolved["accelerator"].update(devices=1, nodes=1)
+            machine = resolve_machine(resolved["accelerator"])
     from launch.build import check_resume, find_resume
 
     resume = find_resume(resolved)

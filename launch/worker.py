@@ -138,6 +138,10 @@ def run(config_path: Path) -> dict[str, Any]:
     if machine.name == "cpu":
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     L.seed_everything(config["seed"], workers=True, verbose=False)
+    if config.get("find_batch_size"):
+        from launch.batch_size import find_batch_size
+
+        return _write_result(Path(config["run_dir"]), find_batch_size(config, machine))
     built = build(config, machine)
     trainer, run_dir = built.trainer, Path(config["run_dir"])
     if trainer.is_global_zero:
@@ -165,8 +169,13 @@ def run(config_path: Path) -> dict[str, Any]:
     damaged = count_damaged(run_dir / QUARANTINE)
     result = {"checkpoint": str(last), "steps": steps, "damaged_windows": damaged, "metrics": metrics}
     if trainer.is_global_zero:
-        (run_dir / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        _write_result(run_dir, result)
     close_trackers(trainer)
+    return result
+
+
+def _write_result(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
+    (run_dir / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
 
 

@@ -2,6 +2,10 @@
 
 import inspect
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import lightning as L
@@ -11,6 +15,7 @@ from omegaconf import OmegaConf
 
 from anchor.errors import ConfigError
 from anchor.models import load_network, read_checkpoint
+from launch.batch_size import search
 from launch.networks import explain_failure
 from launch.worker import run
 
@@ -163,3 +168,79 @@ def test_an_operation_without_a_deterministic_kernel_is_named():
     assert "put_" in explain_failure(caught.value)
     assert "trainer.deterministic=warn" in explain_failure(caught.value)
     assert explain_failure(RuntimeError("something else")) is None
+
+
+@pytest.mark.parametrize("most", range(12))
+@pytest.mark.parametrize("limit", [1, 2, 6, 11])
+def test_the_search_finds_the_largest_that_fits_in_few_tries(most, limit):
+    tried = []
+
+    def fits(number):
+        tried.append(number)
+        assert number <= limit
+        return number <= most
+
+    assert search(fits, limit) == min(most, limit)
+    assert len(tried) == len(set(tried)) <= 8
+
+
+@pytest.mark.parametrize("experiment", ["syncnet", pytest.param("quality", marks=pytest.mark.slow)])
+def test_the_largest_batch_is_found_on_one_card_for_all(experiment, composed, tmp_path, monkeypatch, capsys):
+    words = ["callbacks=ema", "trainer.accumulate_grad_batches=8", "datamodule.windows_per_clip=2"]
+    config = composed(experiment, *words, "model.generator.widths=[4,6,8,8,8]", "datamodule.val_windows_per_clip=2")
+    seen = []
+    step = L.LightningModule.manual_backward if experiment == "quality" else L.LightningModule.backward
+
+    def short(self, loss, *args, **options):
+        size = self.trainer.datamodule.batch_size
+        seen.append(size)
+        if size > 7:  # a card that holds seven windows
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes.")
+        return step(self, loss, *args, **options)
+
+    monkeypatch.setattr(L.LightningModule, step.__name__, short)
+    result = start({**config, "find_batch_size": 4}, tmp_path / "run")
+    assert result["batch_size"] == 24
+    assert "datamodule.batch_size=24" in result["sentence"]
+    assert sorted(set(seen)) == [2, 4, 6, 8]
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["batch_size"] == 24
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.yaml", "result.json"}
+    assert "6 windows on a card: fit" in capsys.readouterr().err
+
+
+def test_a_failure_that_is_no_lack_of_memory_ends_the_search(composed, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(L.LightningModule, "backward", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        start({**composed("syncnet"), "find_batch_size": 1}, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_the_batch_found_on_a_card_short_of_memory_is_trained_with(tmp_path):
+    """On the simulated card: its allocator refuses as a real one does, and gives the memory of a try back."""
+    small = ["datamodule.speakers=3", "datamodule.val_speakers=1", "datamodule.seconds=1.2", "run_dir=run"]
+    words = [
+        "experiment=generator",
+        "accelerator=mlu_sim",
+        "accelerator.devices=2",
+        "datamodule.val_batch_size=2",
+        *small,
+    ]
+    environment = {**os.environ, "ANCHOR_MLU_SIM_MEMORY_GB": "0.1", "OMP_NUM_THREADS": "1"}
+
+    def anchor(*more):
+        command = [sys.executable, "-m", "anchor", "train", *words, *more]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+
+    done = anchor("datamodule.batch_size=2", "find_batch_size=true")
+    assert done.returncode == 0, done.stdout + done.stderr
+    size = int(re.search(r"set datamodule.batch_size=(\d+)", done.stdout)[1])
+    assert f"up to {size} windows fit ({size // 2} on each of 2 cards)" in done.stdout
+    assert "do not fit" in done.stdout + done.stderr
+    done = anchor(f"datamodule.batch_size={size}", "trainer.max_steps=2", "trainer.val_check_interval=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = anchor(f"datamodule.batch_size={2 * size}", "trainer.max_steps=2", "resume=none")
+    assert done.returncode == 2
+    assert "short of memory" in done.stdout + done.stderr

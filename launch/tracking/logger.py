@@ -94,7 +94,7 @@ class WandbTracker(Logger):
         self.run_id, self.is_resumed = new_run_id(), False
         self.step: Callable[[], int] | None = None  # batches seen; Lightning's own number counts differently by stage
         self._feed: Feed | None = None
-        self._is_closed = False
+        self._is_closed = self._lacks_key = False
 
     @property
     def name(self) -> str:
@@ -123,7 +123,7 @@ class WandbTracker(Logger):
         if mode() in ("offline", "dryrun"):
             self.sync = "never"
         elif self.sync != "never" and not has_key():
-            self.sync = "never"
+            self.sync, self._lacks_key = "never", True
             self._say(
                 f"no wandb key was found, so the run is tracked offline. {HOW_TO_LOG_IN}, then send it with "
                 f"`anchor track sync {self.run_dir}`."
@@ -162,7 +162,7 @@ class WandbTracker(Logger):
         atexit.unregister(self.close)
         if not self._feed.close("finish", status, patience_s=patience_s or self.patience_s):
             return
-        if self.sync == "never":
+        if self.sync == "never" and not self._lacks_key:  # without a key, the start of the run said it
             self._say(f"tracked offline; `anchor track sync {self.run_dir}` sends it.")
 
     def _say(self, sentence: str) -> None:

@@ -67,6 +67,7 @@ def sync(path: Path = Path("runs"), *, timeout: float = 600.0, again: bool = Fal
     """
     if not path.is_dir():
         raise ConfigError(f"{path}: no such folder. Give a run's folder: anchor track sync RUN_DIR.")
+    path = path.resolve()
     parts = find_parts(path)
     if not parts:
         raise ConfigError(f"{path}: no run below it was tracked. `anchor train ... logger=wandb` tracks one.")

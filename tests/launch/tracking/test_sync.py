@@ -66,6 +66,8 @@ def test_what_is_in_the_way_is_one_sentence(tmp_path, capsys, monkeypatch):
         with hold(part.parent / "sync.lock"):
             status, said = sync(capsys, runs)
             assert (status, "is being sent by another process" in said) == (0, True)
+            monkeypatch.chdir(part)
+            assert "is being sent by another process" in sync(capsys, ".")[1]
     (part / SENT).write_text("")
     status, said = sync(capsys, runs)
     assert (status, "nothing to send; all 1 parts" in said) == (0, True)

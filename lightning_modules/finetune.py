@@ -66,8 +66,7 @@ class FinetuneModule(L.LightningModule):
     ) -> None:
         super().__init__()
         self.net: LipGenerator = as_network(net)  # type: ignore[assignment]
-        freeze(self.net.speech_encoder)
-        freeze(self.net.face_decoder)
+        self.freeze_parts()
         set_up_expert(self, expert)
         self.optimizer, self.lr, self.warmup_steps = optimizer, check_lr(lr), warmup_steps
         self.schedule = as_schedule(schedule)
@@ -75,6 +74,15 @@ class FinetuneModule(L.LightningModule):
         self.jitter_ratio = JitterRatio()
         self.register_buffer("mouth_weight_hW", mouth_weights(self.net.image_size, mouth_weight), persistent=False)
         remember(self, {"stage": "finetune", "net": describe(self.net), "motion_weight": motion_weight, "lr": lr})
+
+    def freeze_parts(self) -> None:
+        """Only the Identity Encoder is left awake."""
+        freeze(self.net.speech_encoder)
+        freeze(self.net.face_decoder)
+
+    def on_fit_start(self) -> None:
+        """Once more: trainer.sync_batchnorm=true has put new norms in the place of frozen ones."""
+        self.freeze_parts()
 
     def training_step(self, batch: LipBatch, batch_idx: int) -> Tensor:
         """Motion first, pictures beside it."""

@@ -22,7 +22,7 @@ from anchor.evaluation.report import render_report
 from anchor.evaluation.sync import ClipEmbedding, ExpertScores, embed_clip, score_expert
 from anchor.evaluation.table import rows_of
 from anchor.inference import ReferenceKind, show_progress
-from anchor.models import LipGenerator, SyncNet, load_network
+from anchor.models import LipGenerator, SyncNet, WeightKind, load_network
 from anchor.timing import FPS
 
 __all__ = ["evaluate", "evaluate_source"]
@@ -48,11 +48,13 @@ def evaluate(
     batch_size: int = 16,
     device: Literal["auto", "mlu", "cuda", "cpu"] = "auto",
     seed: int = 0,
+    weights: WeightKind = "auto",
 ) -> None:
     """Score a stage on held-out clips: out/scores.json and out/report.html, which needs no network.
 
     data: shards, a folder or an address. stage: with syncnet the checkpoint is the expert, otherwise the generator.
     expert: beside a generator, scored itself and asked about the dubbed faces.
+    weights: of both: ema (averaged), raw, or auto: averaged where a checkpoint has them.
     runs: run folders whose curves the report draws.
     max_seconds: of each clip that are looked at. reader_steps: how long the reader of mouth openings learns, where
     the training clips know their openings; 0 leaves it out. strips: clips that are shown as pictures.
@@ -76,6 +78,7 @@ def evaluate(
         batch_size=batch_size,
         device=device,
         seed=seed,
+        weights=weights,
     )
     print(_text_table(record["scores"]))
     print(f"{Path(out) / 'report.html'}  {Path(out) / 'scores.json'}")
@@ -99,6 +102,7 @@ def evaluate_source(
     batch_size: int = 16,
     device: str = "auto",
     seed: int = 0,
+    weights: WeightKind = "auto",
 ) -> dict[str, Any]:
     """:func:`evaluate` for any source of clips; returns what it wrote to scores.json.
 
@@ -114,8 +118,8 @@ def evaluate_source(
             f"max_clips={max_clips}, max_seconds={max_seconds:g}, batch_size={batch_size}: each must be 1 or more."
         )
     where = resolve_device(device)
-    judge = cast(SyncNet, _load(expert_path, "expert", where)) if expert_path else None
-    generator = cast(LipGenerator, _load(generator_path, "generator", where)) if generator_path else None
+    judge = cast(SyncNet, _load(expert_path, "expert", where, weights)) if expert_path else None
+    generator = cast(LipGenerator, _load(generator_path, "generator", where, weights)) if generator_path else None
     curves = read_runs(runs)
     clips = choose_clips(source, split, max_clips, seed)
     image_size = (generator or cast(SyncNet, judge)).image_size
@@ -202,9 +206,9 @@ def _checkpoints(stage: Stage, checkpoint: Path | None, expert: Path | None) -> 
     return generator, judge
 
 
-def _load(path: Path, kind: str, device: torch.device) -> torch.nn.Module:
+def _load(path: Path, kind: str, device: torch.device, weights: WeightKind) -> torch.nn.Module:
     try:
-        net = load_network(path, kind)
+        net = load_network(path, kind, weights)
     except CheckpointError as error:
         hint = " An expert is scored with stage=syncnet." if kind == "generator" and "expert" in str(error) else ""
         raise CheckpointError(f"{error}{hint}") from None

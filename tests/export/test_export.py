@@ -54,6 +54,23 @@ def test_both_files_draw_what_the_checkpoint_draws(options, save_checkpoint, tmp
     assert drawn.std() > 0.05  # there was something to compare
 
 
+@pytest.mark.parametrize("weights", ["auto", "ema", "raw"])
+def test_averaged_weights_are_taken_by_choice(weights, save_checkpoint, tmp_path):
+    net = LipGenerator(image_size=32, widths=(4, 6, 8), strides=(2, 2, 2), speech_width=2, embedding_size=8)
+    path = save_checkpoint(net)
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["ema_state_dict"] = {"net.face_decoder.last.bias": torch.full_like(net.face_decoder.last.bias, 0.25)}
+    torch.save(checkpoint, path)
+    export(checkpoint=path, out=tmp_path / "out", onnx=False, weights=weights)
+    raw = checkpoint["state_dict"]["net.face_decoder.last.bias"]
+    expected = raw if weights == "raw" else checkpoint["ema_state_dict"]["net.face_decoder.last.bias"]
+    for source, kind in ((tmp_path / "out", "auto"), (path, weights)):
+        assert torch.equal(load_generator(source, "cpu", kind).face_decoder.last.bias, expected)
+    assert read_json(tmp_path / "out" / "card.json")["source"]["weights"] == ("raw" if weights == "raw" else "ema")
+    with pytest.raises(CheckpointError, match="one kind of weights"):
+        load_network(tmp_path / "out", "generator", "ema")
+
+
 def test_the_classic_generator_too(save_checkpoint, tmp_path):
     export(checkpoint=save_checkpoint(ClassicGenerator(width=4)), out=tmp_path / "out")
     net = load_network(tmp_path / "last.ckpt", "generator")

@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,20 @@ def test_what_cannot_be_switched_on_is_answered(words, says, composed, tmp_path,
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ConfigError, match=says):
         start(composed("syncnet", *words), tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_run_leaves_the_checkpoint_of_a_plain_one(composed, tmp_path):
+    small = ["datamodule.batch_size=2", "module.expert=null", "trainer.max_steps=2", "callbacks=ema"]
+    states = []
+    for value in ("true", "false"):
+        config = composed("generator", f"compile={value}", *small)
+        result = start({**config, "run_dir": str(tmp_path / value)}, tmp_path / value)
+        states.append(read_checkpoint(result["checkpoint"])["state_dict"])
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.allclose(states[0][key].float(), states[1][key].float(), atol=2e-2) for key in states[0])
+    assert any(not torch.equal(states[0][key], states[1][key]) for key in states[0])  # it was compiled
 
 
 @pytest.mark.usefixtures("_any_kernel")

@@ -64,6 +64,17 @@ def test_finetuning_leaves_frozen_parts_asleep_and_the_identity_encoder_awake(sm
     assert not any(part.training for part in small_generator.face_decoder.modules())
 
 
+def test_what_is_frozen_stays_so_when_batch_norm_is_synchronised(small_generator):
+    module = FinetuneModule(net=small_generator)
+    torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)  # as the trainer does before it begins
+    module.on_fit_start()
+    module.train()
+    norms = [part for part in module.net.modules() if isinstance(part, torch.nn.SyncBatchNorm)]
+    awake = [part for part in module.net.identity_encoder.modules() if isinstance(part, torch.nn.SyncBatchNorm)]
+    assert [part for part in norms if part.training] == awake != []
+    assert len(norms) > len(awake)
+
+
 def test_the_sync_loss_reaches_the_generator_through_the_frozen_expert(small_expert):
     freeze(small_expert)
     mouths = torch.rand(2, 5, 3, 16, 32, requires_grad=True)

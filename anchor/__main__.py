@@ -32,6 +32,7 @@ COMMANDS = {
     "models list": ("anchor.faces.stock:list_models", "the face models: which are here, where they come from"),
     "models fetch": ("anchor.faces.fetch:fetch", "download a face model, and check its sum"),
     "track sync": ("launch.tracking.sync:sync", "send what runs tracked offline to the wandb server"),
+    "check mlu": ("launch.check_mlu:check_mlu", "MLU cards; with --qualify, whether they train"),
     "check": ("launch.check:check", "cards, versions, face models, media libraries: one table"),
 }
 USAGE = "usage: anchor COMMAND key=value ...      anchor COMMAND --help\n\ncommands:\n" + "\n".join(

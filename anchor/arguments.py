@@ -5,7 +5,8 @@ arguments, and its docstring and signature into ``--help``. Parameters are keywo
 its value may also stand alone: ``anchor material check DIR`` is ``anchor material check source=DIR``.
 
 A key may be written with dots, as in a configuration: ``faces.device=cpu`` is ``faces_device=cpu``, and the name of the
-command may stand before it: ``anchor preprocess preprocess.workers=2``.
+command may stand before it: ``anchor preprocess preprocess.workers=2``. A key that is true or false may also be written
+as a flag: ``--qualify`` is ``qualify=true``.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def parse_arguments(function: Callable[..., Any], arguments: Sequence[str]) -> d
     for argument in arguments:
         if not parameters:
             raise ConfigError(f"{argument}: this command takes no arguments.")
+        if argument.startswith("--") and hints.get(argument[2:].replace("-", "_")) is bool:
+            argument = f"{argument[2:].replace('-', '_')}=true"
         key, equals, text = argument.partition("=")
         if not equals:
             if lone is None or argument.startswith("-"):

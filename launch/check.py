@@ -6,12 +6,12 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from launch.packages import Finding, list_packages, look_at_family, look_at_package
 
-__all__ = ["check"]
+__all__ = ["check", "print_findings"]
 
 MIN_PYTHON = (3, 10)
 # Two checkpoints of wav2lip96 with AdamW's two moments are 2 x 3 x 145 MB; the rest is for shards and reports.
@@ -49,6 +49,17 @@ def check(*, model: str | None = None) -> None:
         _folder("runs", Path("runs").absolute(), "start elsewhere, or give run_dir="),
         _try("memory", _memory),
     ]
+    print_findings(findings)
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print the table.
+
+    Raises:
+        ConfigError: something is missing.
+    """
+    from anchor.errors import ConfigError
+
     width = max(len(finding.subject) for finding in findings)
     for finding in findings:
         print(f"{finding.subject:<{width}}  {finding.state:<8}{finding.detail}", flush=True)

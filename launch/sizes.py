@@ -8,7 +8,7 @@ from typing import Any
 
 from anchor.errors import ConfigError
 
-__all__ = ["build_preset", "list_presets", "print_sizes"]
+__all__ = ["build_preset", "check_preset", "list_presets", "print_sizes"]
 
 KINDS = ("generator", "expert", "discriminator")
 
@@ -19,16 +19,25 @@ def list_presets() -> list[str]:
     return sorted(item.name[: -len(".yaml")] for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
+def check_preset(name: str) -> None:
+    """See that there is a ``model=name``.
+
+    Raises:
+        ConfigError: there is none; names the nearest.
+    """
+    if name not in list_presets():
+        near = difflib.get_close_matches(name, list_presets(), n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"model={name} is unknown.{hint} Choose one of {', '.join(list_presets())}.")
+
+
 def build_preset(name: str) -> dict[str, Any]:
     """The networks of ``model=name`` by their kind, and ``image_size``.
 
     Raises:
         ConfigError: there is no such preset; names the nearest.
     """
-    if name not in list_presets():
-        near = difflib.get_close_matches(name, list_presets(), n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"model={name} is unknown.{hint} Choose one of {', '.join(list_presets())}.")
+    check_preset(name)
     from hydra import compose, initialize_config_module
     from hydra.utils import instantiate
     from omegaconf import OmegaConf

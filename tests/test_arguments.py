@@ -148,3 +148,13 @@ def test_help_writes_the_groups_with_dots():
     assert "  faces.device= " in text
     assert "  media.ffmpeg_args= " in text
     assert "  image_size= " in text
+
+
+def test_a_key_that_is_true_or_false_may_be_a_flag():
+    def look(*, qualify: bool = False, dry_run: bool = False, out: str = "x") -> None: ...
+
+    assert parse_arguments(look, ["--qualify", "--dry-run"]) == {"qualify": True, "dry_run": True}
+    with pytest.raises(ConfigError, match="given twice"):
+        parse_arguments(look, ["--qualify", "qualify=false"])
+    with pytest.raises(ConfigError, match="Write key=value"):
+        parse_arguments(look, ["--out"])

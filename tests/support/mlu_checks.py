@@ -149,6 +149,16 @@ def check_random_numbers_are_the_cards_own():
     torch.mlu.set_rng_state_all(states)
     assert torch.equal(one, torch.rand(3, device=CARD))
     assert torch.equal(two, torch.randn(3, device="mlu:1"))
+    masks = []  # dropout's operator takes no generator
+    for _ in range(2):
+        torch.mlu.set_rng_state_all(states)
+        masks.append(F.dropout(torch.ones(100, device=CARD), 0.5))
+    assert torch.equal(*masks)
+    torch.manual_seed(7)
+    theirs = torch.rand(1)
+    torch.manual_seed(7)
+    F.dropout(torch.ones(100, device=CARD), 0.5)
+    assert torch.equal(torch.rand(1), theirs)  # and leaves the CPU's numbers alone
     state = torch.mlu.get_rng_state(1)
     torch.mlu.manual_seed_all(3)
     assert torch.mlu.initial_seed() == 3

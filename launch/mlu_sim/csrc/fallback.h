@@ -2,8 +2,10 @@
 #pragma once
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/enum_tag.h>
 #include <torch/library.h>
 
+#include <mutex>
 #include <string>
 #include <unordered_set>
 
@@ -56,6 +58,37 @@ inline bool is_optional_generator(const c10::Argument& argument) {
       type->castRaw<c10::OptionalType>()->getElementType()->kind() == c10::TypeKind::GeneratorType;
 }
 
+// An operator that draws numbers and takes no generator (native_dropout) asks the CPU's default one: it goes on from the
+// card's state, and the CPU's stays what it was.
+class DrawsFromCard {
+ public:
+  explicit DrawsFromCard(at::Generator card) : card_(std::move(card)), hold_(lock()) {
+    before_ = cpu_.get_state();
+    cpu_.set_state(card_.get_state());
+  }
+  ~DrawsFromCard() {
+    card_.set_state(cpu_.get_state());
+    cpu_.set_state(before_);
+  }
+  DrawsFromCard(const DrawsFromCard&) = delete;
+
+ private:
+  static std::mutex& lock() {
+    static std::mutex it;
+    return it;
+  }
+  at::Generator cpu_ = at::detail::getDefaultCPUGenerator(), card_;
+  std::lock_guard<std::mutex> hold_;
+  at::Tensor before_;
+};
+
+inline bool takes_generator(const c10::FunctionSchema& schema) {
+  for (const auto& argument : schema.arguments()) {
+    if (is_optional_generator(argument) || argument.type()->kind() == c10::TypeKind::GeneratorType) return true;
+  }
+  return false;
+}
+
 inline void run_on_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto& schema = op.schema();
   const auto& arguments = schema.arguments();
@@ -76,7 +109,12 @@ inline void run_on_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) 
   aliases.check_devices();
   if (!aliases.device) aliases.device = c10::Device(kMLU, current_card);
   if (generator) (*stack)[*generator] = inner_generator(default_generator(aliases.device->index()));
+  std::optional<DrawsFromCard> draws;
+  if (op.hasTag(at::Tag::nondeterministic_seeded) && !takes_generator(schema)) {
+    draws.emplace(inner_generator(default_generator(aliases.device->index())));
+  }
   op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack);
+  draws.reset();
   for (auto& tensor : written) narrow(tensor);
   aliases.follow_resizes();
   const auto& returns = schema.returns();

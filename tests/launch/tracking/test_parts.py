@@ -1,10 +1,12 @@
 """The parts of the tracker, each by itself."""
 
+import atexit
 import json
 import subprocess
 import time
 
 import numpy as np
+import pytest
 import torch
 
 from launch.tracking.account import base_url, has_key, shown_server
@@ -13,6 +15,7 @@ from launch.tracking.feed import Feed
 from launch.tracking.git import describe_git
 from launch.tracking.lineage import checkpoint_artefact, hash_file
 from launch.tracking.locks import hold, is_held
+from launch.tracking.logger import WandbTracker
 from launch.tracking.media import DrawnClip, clip_frames, draw_strip
 
 
@@ -88,6 +91,38 @@ def test_the_key_is_found_where_the_client_finds_it(tmp_path, monkeypatch):
     assert not has_key()
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     assert has_key()
+
+
+@pytest.mark.parametrize(
+    ("mode", "key", "wanted", "sent", "says"),
+    [
+        ("", "x" * 40, "live", "live", None),
+        ("online", "x" * 40, "end", "end", None),
+        ("", "", "live", "never", "no wandb key was found"),
+        ("", "", "never", "never", None),
+        ("offline", "x" * 40, "live", "never", None),
+        ("dryrun", "", "live", "never", None),
+        ("disabled", "x" * 40, "live", None, "WANDB_MODE=disabled"),
+    ],
+)
+def test_the_mode_and_the_key_decide_when_a_run_is_sent(mode, key, wanted, sent, says, tmp_path, monkeypatch, capsys):
+    told = []
+
+    class NoProcess(Feed):
+        def start(self):
+            self.put = lambda *message: told.append(message)
+
+    monkeypatch.setattr("launch.tracking.logger.Feed", NoProcess)
+    for name, value in (("WANDB_MODE", mode), ("WANDB_API_KEY", key)):
+        if value:
+            monkeypatch.setenv(name, value)
+    tracker = WandbTracker(run_dir=str(tmp_path), sync=wanted)
+    tracker.start({"x": 1})
+    atexit.unregister(tracker.close)
+    assert [message[1]["sync"] for message in told] == ([sent] if sent else [])
+    said = capsys.readouterr().err
+    assert said.count("\n") == int(says is not None)
+    assert (says or "") in said
 
 
 def test_a_feed_that_nobody_reads_drops_and_says_so_once(tmp_path, monkeypatch):

@@ -115,7 +115,8 @@ def test_the_lineage_from_shards_to_person_arrives_in_order_and_once(start, shar
     train("syncnet", "datamodule.windows_per_clip=3", "trainer.max_steps=2")
     train("generator", expert=last["syncnet"])
     train("finetune", base=last["generator"])
-    train("quality", "logger.upload_checkpoints=true", base=last["finetune"], expert=last["syncnet"])
+    by_hand = ["logger.gradients=true", "logger.gradients_every=1"]
+    train("quality", "logger.upload_checkpoints=true", *by_hand, base=last["finetune"], expert=last["syncnet"])
     check_lineage(paths, last, shards)
     with WandbStandIn() as server:
         monkeypatch.setenv("WANDB_API_KEY", server.key)
@@ -163,6 +164,8 @@ def check_lineage(paths, last, shards):
     assert {part.type for part in parts["quality"].used.values()} == {"dataset", "model"}
     (contents,) = parts["finetune"].made["last"].manifest.contents
     assert contents.ref == f"sha256://{hash_file(last['finetune'])}"
+    shown = {key.split(".")[0] for row in parts["quality"].history for key in row if key.startswith("gradients/")}
+    assert shown == {"gradients/net", "gradients/discriminator"}  # of both optimizers
     whole = next(it for it in parts["quality"].of_kind("artifact") if it.name.endswith("-file"))
     assert whole.manifest.contents[0].size in {path.stat().st_size for path in last["quality"].parent.glob("*.ckpt")}
 

@@ -73,7 +73,8 @@ class TrackingCallback(Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Close the record soon: the other ranks of a run that fails are being ended."""
-        self._guard(close_trackers, trainer, getattr(exception, "status", FAILED), LAST_WORDS_S)
+        code = getattr(exception, "code", None)  # of a stop that was asked for
+        self._guard(close_trackers, trainer, code if isinstance(code, int) and code else FAILED, LAST_WORDS_S)
 
     def _tell_inputs(self, trainer: L.Trainer) -> None:
         source = getattr(trainer.datamodule, "source", None)  # type: ignore[attr-defined]

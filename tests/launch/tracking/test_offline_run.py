@@ -121,6 +121,26 @@ def test_two_loggers_at_once_and_a_missing_package(composed, start, tmp_path, mo
 
 
 @pytest.mark.parametrize(
+    ("ending", "status"), [(SystemExit(75), 75), pytest.param(RuntimeError("failed"), 1, marks=pytest.mark.slow)]
+)
+def test_a_run_that_ends_early_leaves_its_numbers_its_checkpoint_and_its_status(
+    ending, status, composed, start, tmp_path, monkeypatch
+):
+    def end(self, trainer, *_):
+        if trainer.global_step == 2:
+            raise ending
+
+    monkeypatch.setattr("lightning_modules.callbacks.ProgressLines.on_train_batch_end", end)
+    words = ["logger=wandb", "trainer.max_steps=9", "callbacks.last.every_n_train_steps=1"]
+    with pytest.raises(type(ending)):
+        start(composed("syncnet", *WORDS, *words))
+    (part,) = written_runs(tmp_path / "run")
+    assert part.exit_code == status
+    assert [row["trainer/step"] for row in part.history if "val/sync_loss" in row] == [1]
+    assert part.made["best"].name.startswith("syncnet-")
+
+
+@pytest.mark.parametrize(
     ("word", "says"),
     [
         ("logger.sync=always", "logger.sync=always is unknown. Choose one of live, end, never"),

@@ -141,19 +141,30 @@ def count_samples(batch: LipBatch, world_size: int) -> Tensor | float:
 
 
 def fit_line(parts: list[str], columns: int, done: float | None) -> str:
-    """``parts`` within ``columns``: losses (all but two in front and two behind) give way first, then the rest.
+    """``parts`` within ``columns``: of the losses, between two in front and two behind, all but one give way first.
 
-    With ``done``, a share of 1, what room there is becomes a bar.
+    With ``done``, a share of 1, what room there is becomes a bar; where there is too little, the line itself is one, in
+    reverse video.
     """
     parts = list(parts)
-    while len(parts) > 4 and len("  ".join(parts)) > columns - 3:
+
+    def is_long() -> bool:
+        return len("  ".join(parts)) > columns - 3
+
+    while len(parts) > 5 and is_long():
         parts.pop(-3)
+    for place, word in ((1, " samples"), (0, "step "), (0, "epoch ")):
+        if is_long():
+            parts[place] = parts[place].replace(word, "")
     text = "  ".join(parts)
     bar = min(BAR, columns - len(text) - 7)
-    if done is not None and bar >= 6:
-        full = round(bar * min(1.0, done))
-        text = f"[{'=' * full}{' ' * (bar - full)}]  {text}"
-    return f"  {text}"[: columns - 1]
+    if done is None or bar >= 6:
+        full = round(bar * min(1.0, done or 0.0))
+        drawn = "" if done is None else f"[{'=' * full}{' ' * (bar - full)}]  "
+        return f"  {drawn}{text}"[: columns - 1]
+    line = f"  {text}".ljust(columns - 1)[: columns - 1]
+    full = round(len(line) * min(1.0, done))
+    return f"\x1b[7m{line[:full]}\x1b[27m{line[full:]}"
 
 
 def wrap(parts: list[str], columns: int) -> list[str]:

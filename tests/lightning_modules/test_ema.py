@@ -1,4 +1,7 @@
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import lightning as L
 import pytest
@@ -159,3 +162,47 @@ def test_cards_that_share_a_network_are_answered(small_expert):
 
     with pytest.raises(ConfigError, match=r"use accelerator.strategy=ddp"):
         WeightAverage().setup(Trainer(), SyncNetModule(net=small_expert), "fit")
+
+
+@pytest.mark.slow
+def test_two_ranks_have_one_average_and_judge_it_alike(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO_RANKS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    support = str(Path(__file__).resolve().parents[1] / "support")
+    done = subprocess.run([*command, support], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = ((tmp_path / f"rank{rank}").read_text().split() for rank in (0, 1))
+    assert one == two
+    average, judged, raw = one
+    assert average == judged != raw
+
+
+TWO_RANKS = """
+import hashlib, os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import lightning as L, torch
+from stand_ins import NumberedClips
+from small_runs import Data, fit
+from anchor.models import LipGenerator
+from launch.ranks import SameBuffers
+from lightning_modules import GeneratorModule
+from lightning_modules.callbacks import WeightAverage
+from lightning_modules.callbacks.ema import averaged_tensors
+
+def digest(tensors):
+    return hashlib.sha256(b"".join(value.detach().numpy().tobytes() for value in tensors.values())).hexdigest()
+
+class Judged(L.pytorch.callbacks.Callback):
+    def on_validation_batch_start(self, trainer, module, *_):
+        self.digest = digest(averaged_tensors(module))
+
+torch.manual_seed(0)
+net = LipGenerator(image_size=32, widths=(4, 6, 8), strides=(2, 2, 2), speech_width=2, embedding_size=8)
+module, ema, judged = GeneratorModule(net=net), WeightAverage(), Judged()
+data = Data(NumberedClips())
+fit(module, data, steps=4, devices=2, strategy="ddp", callbacks=[ema, judged, SameBuffers()])
+lines = [digest(ema.average), judged.digest, digest(averaged_tensors(module))]
+Path(f"rank{os.environ['RANK']}").write_text(" ".join(lines))
+"""

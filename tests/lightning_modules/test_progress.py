@@ -168,10 +168,12 @@ def test_a_line_keeps_its_columns_and_gives_losses_up_first():
     ]
     line = fit_line(parts, 80, None)
     assert len(line) < 80
-    assert "71.2/80 GiB  3 d 04:20 left" in line
+    assert line == "  epoch 12 step 123456/1000000  12345/s  l1 0.0412  71.2/80 GiB  3 d 04:20 left"
     assert fit_line(parts, 200, 0.5).startswith("  [============            ]  epoch 12")
     for columns in range(40, 140):
-        assert len(fit_line(parts, columns, 0.3)) < columns
+        assert len(re.sub(r"\x1b\[\d+m", "", fit_line(parts, columns, 0.3))) < columns
+    short = ["epoch 1 step 1/2", "7 samples/s", "1.0 GiB", "0:01 left"]
+    assert fit_line(short, 60, 0.5).startswith("\x1b[7m  epoch 1 step 1/2  7 samples\x1b[27m/s  1.0")
 
 
 def test_scores_go_on_in_the_next_line():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,14 @@ from typing import Any
 
 from anchor.errors import ConfigError
 from launch.sweeps.files import hold
-from launch.sweeps.state import JOB_LOCK, SWEEP, Job, Record, Sweep, read_record, read_sweep
+from launch.sweeps.state import JOB_LOCK, Job, Record, Sweep, read_record, read_sweep
 from launch.sweeps.table import best_of, read_curves
 
 __all__ = ["STOPS", "JobExit", "run_in_sweep"]
 
 STOPS = (75, 129, 130, 143)  # saved and to be started again; SIGHUP, Ctrl-C, SIGTERM: the user's word, no failure
+OURS = "hydra_plugins.anchor."
+NO_PATH = ("auto", "none", None, False)  # what ``resume`` may be besides a path
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
@@ -40,7 +41,7 @@ def run_in_sweep(config: Any, run: Callable[[Any], float | None]) -> float | Non
 
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    sweep = read_sweep(Path(hydra.sweep.dir)) if (Path(hydra.sweep.dir) / SWEEP).is_file() else None
+    sweep = read_sweep(Path(hydra.sweep.dir)) if hydra.sweeper._target_.startswith(OURS) else None
     if sweep is None:  # the sweeper is somebody else's, and knows what it wants of a job
         return run(config)
     job = next(job for job in sweep.jobs if job.number == hydra.job.num)
@@ -58,10 +59,10 @@ def _run_held(
     config: Any, run: Callable[[Any], float | None], folder: Path, sweep: Sweep, job: Job
 ) -> BaseException | None:
     """Run the job under its lock and write how it ended; what the user's stop raised is returned."""
-    record = Record(
-        "running", None, config.monitor, config.monitor_mode, "", read_record(folder).started or time.time()
-    )
+    record = Record("running", None, config.monitor, config.monitor_mode)
     config.run_dir, config.sweep_id, config.sweep_job = str(folder), sweep.name, job.number
+    if config.resume not in NO_PATH and (folder / "checkpoints" / "last.ckpt").is_file():
+        config.resume = "auto"  # the path was where it began; it has come further since
     stop: BaseException | None = None
     with contextlib.ExitStack() as stack:
         is_ours = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,7 +39,6 @@ class Record:
     monitor: str = ""
     mode: str = "min"
     reason: str = ""  # why it failed or stopped
-    started: float = 0.0  # seconds since 1970, of the first start
 
     def save(self, folder: Path) -> None:
         """Write ``job.json``."""
@@ -57,11 +55,9 @@ class Sweep:
     keys: list[str]  # what is varied
     jobs: list[Job] = field(default_factory=list)
     name: str = ""  # for trackers: the same in every job and after a restart
-    started: float = 0.0
 
     def __post_init__(self) -> None:
         self.name = self.name or f"{self.folder.resolve().name}-{uuid.uuid4().hex[:6]}"
-        self.started = self.started or time.time()
 
     def save(self) -> None:
         """Write ``sweep.json``."""
@@ -119,7 +115,7 @@ def read_sweep(folder: Path) -> Sweep | None:
 def read_record(folder: Path) -> Record:
     """What the job in ``folder`` says about itself; what nobody could have written counts as nothing."""
     content: dict[str, Any] = read_json(folder / RECORD) or {}
-    kinds = {"value": (int, float, type(None)), "started": (int, float)}
+    kinds = {"value": (int, float, type(None))}
     known = {item.name: kinds.get(item.name, (str,)) for item in dataclasses.fields(Record)}
     sound: dict[str, Any] = {key: value for key, value in content.items() if isinstance(value, known.get(key, ()))}
     record = Record(**sound)

@@ -85,7 +85,10 @@ def test_an_installed_wheel_trains_from_an_empty_folder(wheel, tmp_path):
     assert place.startswith(str(tmp_path))
     assert "virtual-anchor" not in run(anchor, "check", cwd=empty)
     small = ["datamodule.speakers=3", "datamodule.val_speakers=1", "datamodule.seconds=1.2", "accelerator=cpu"]
-    printed = run(anchor, "train", "experiment=syncnet", *small, "trainer.max_steps=1", "run_dir=run", cwd=empty)
+    searched = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "module.lr=interval(1e-3,2e-3)"]
+    one_step = ["experiment=syncnet", *small, "trainer.max_steps=1"]
+    assert "best: job 0" in run(anchor, "train", *searched, *one_step, "hydra.sweep.dir=search", cwd=empty)
+    printed = run(anchor, "train", *one_step, "run_dir=run", cwd=empty)
     assert "syncnet done" in printed
     assert (empty / "run" / "checkpoints" / "last.ckpt").is_file()
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf, open_dict, read_write
 
 from anchor.errors import AnchorError, ConfigError
 
-__all__ = ["check_jobs", "compose_job", "job_folder"]
+__all__ = ["check_job", "compose_job", "job_folder"]
 
 
 def compose_job(context: Any, config: Any, overrides: Sequence[str], number: int) -> Any:
@@ -36,30 +36,26 @@ def job_folder(composed: Any) -> str:
     return str(OmegaConf.select(composed, "hydra.sweep.subdir"))
 
 
-def check_jobs(configs: Sequence[Any], here: bool) -> None:
-    """See that each composed job could start; the machine only if the jobs run ``here``.
+def check_job(composed: Any, here: bool) -> None:
+    """See that the composed job could start; the machine only if it runs ``here``.
 
     Raises:
-        AnchorError: one could not; names the first such job.
+        AnchorError: it could not; names the job.
     """
     from launch.cli import check_run
 
-    for composed in configs:
-        HydraConfig.instance().set_config(composed)
-        config = copy.deepcopy(composed)
-        with read_write(config), open_dict(config):
-            del config["hydra"]
-        config.run_dir = composed.hydra.runtime.output_dir
+    HydraConfig.instance().set_config(composed)
+    config = copy.deepcopy(composed)
+    with read_write(config), open_dict(config):
+        del config["hydra"]
+    config.run_dir = composed.hydra.runtime.output_dir
+    try:
         if here and config.accelerator.nodes != 1:
             raise ConfigError(
                 f"accelerator.nodes={config.accelerator.nodes}: a sweep over several machines goes through a "
                 "scheduler, which starts each job on all of them: hydra/launcher=submitit_slurm. Or start its jobs "
                 "one by one."
             )
-        try:
-            check_run(config, here)
-        except AnchorError as error:
-            if len(configs) == 1:
-                raise
-            number = composed.hydra.job.num
-            raise type(error)(f"job {number} of the sweep: {error} No job has started.") from error
+        check_run(config, here)
+    except AnchorError as error:
+        raise type(error)(f"job {composed.hydra.job.num} of the sweep: {error} No job has started.") from error

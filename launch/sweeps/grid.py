@@ -10,7 +10,6 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from anchor.errors import ConfigError
-from launch.sweeps.compose import check_jobs, compose_job
 from launch.sweeps.plugin import AnchorSweeper
 from launch.sweeps.state import Job
 
@@ -56,9 +55,7 @@ class GridSweeper(AnchorSweeper):
         chosen = dict(enumerate(itertools.product(*map(_choices, overrides))))
         if not chosen:
             raise ConfigError("the sweep has no job: a key has no values.")
-        configs = [compose_job(self.hydra_context, self.config, texts, number) for number, texts in chosen.items()]
-        check_jobs(configs, here=self.runs_here)
-        return self.plan(chosen)
+        return self.plan(chosen, is_first=True)
 
 
 def write_fixed(override: Override) -> str:

@@ -15,11 +15,11 @@ from omegaconf import OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from anchor.errors import ConfigError
-from launch.sweeps.compose import compose_job, job_folder
+from launch.sweeps.compose import check_job, compose_job, job_folder
 from launch.sweeps.files import hold
 from launch.sweeps.job import BASIC_LAUNCHER
 from launch.sweeps.state import SWEEP_LOCK, Job, Sweep, read_sweep
-from launch.sweeps.table import read_rows, render_table
+from launch.sweeps.table import count_rows, read_rows, render_table
 
 __all__ = ["AnchorSweeper", "SweepFailedError"]
 
@@ -79,6 +79,8 @@ class AnchorSweeper(Sweeper):
                 found.check_same(self.name, definition)
             keys = [override.get_key_element() for override in overrides if override.is_sweep_override()]
             self.state = found or Sweep(self.folder, self.name, definition, keys)
+            told = f", going on: {count_rows(read_rows(found))}" if found else ""
+            print(f"anchor train: sweep in {self.folder}{told}", flush=True)
             is_whole = False
             try:
                 self.search(overrides)
@@ -100,17 +102,22 @@ class AnchorSweeper(Sweeper):
         assert self.config is not None
         return self.config.hydra.launcher._target_ == BASIC_LAUNCHER
 
-    def plan(self, chosen: Mapping[int, Sequence[str]]) -> list[Job]:
+    def plan(self, chosen: Mapping[int, Sequence[str]], is_first: bool = False) -> list[Job]:
         """The jobs with these numbers and overrides; new ones get folders of their own, and are saved.
+
+        Where no job has started (``is_first``), each must also be able to.
 
         Raises:
             HydraException: one of them cannot be composed.
-            ConfigError: two of them have one folder.
+            AnchorError: one of them cannot start, or two have one folder.
         """
         known = {job.number: job for job in self.state.jobs}
         taken = {job.folder: job.number for job in self.state.jobs}
         for number in sorted(chosen.keys() - known.keys()):
-            folder = job_folder(compose_job(self.hydra_context, self.config, chosen[number], number))
+            composed = compose_job(self.hydra_context, self.config, chosen[number], number)
+            if is_first:
+                check_job(composed, self.runs_here)
+            folder = job_folder(composed)
             if folder in taken:
                 raise ConfigError(
                     f"jobs {taken[folder]} and {number} of the sweep have the same folder, {folder}. "

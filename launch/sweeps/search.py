@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 
 from anchor.arguments import nearest
 from anchor.errors import ConfigError
-from launch.sweeps.compose import check_jobs, compose_job
+from launch.sweeps.compose import check_job, compose_job
 from launch.sweeps.grid import write_fixed
 from launch.sweeps.plugin import AnchorSweeper
 from launch.sweeps.space import all_values, distribution_of, write_value
@@ -111,9 +111,11 @@ class OptunaSweeper(AnchorSweeper):
 
         path = self.folder / JOURNAL
         if not self.state.jobs:
-            configs = [compose_job(self.hydra_context, self.config, probe, 0) for probe in self._probes()]
-            check_jobs(configs, here=self.runs_here)
-            goals = {(config.monitor, config.monitor_mode) for config in configs}
+            goals = set()
+            for number, probe in enumerate(self._probes()):
+                config = compose_job(self.hydra_context, self.config, probe, number)
+                check_job(config, here=self.runs_here)
+                goals.add((config.monitor, config.monitor_mode))
             if len(goals) > 1:
                 told = " and ".join(sorted(f"{monitor} ({mode})" for monitor, mode in goals))
                 raise ConfigError(f"the jobs of a search must be judged by one number, and these have {told}.")

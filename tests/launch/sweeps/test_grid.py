@@ -232,7 +232,7 @@ def test_a_job_that_another_process_runs_is_left_to_it(sweep, runs, capsys):
 
 @pytest.mark.slow
 def test_the_nodes_of_a_job_run_it_together_and_one_keeps_the_record(sweep, runs, monkeypatch):
-    monkeypatch.setattr("launch.sweeps.grid.check_jobs", lambda configs, here: None)  # as if a scheduler started them
+    monkeypatch.setattr("launch.sweeps.plugin.check_job", lambda composed, here: None)  # as if a scheduler started them
     with hold(Path("sweep/0/.job.lock"), "the first node"):
         assert sweep("module.lr=1e-4", "accelerator.nodes=2") == 1
     assert runs.started == [0]
@@ -241,7 +241,7 @@ def test_the_nodes_of_a_job_run_it_together_and_one_keeps_the_record(sweep, runs
 
 @pytest.mark.slow
 def test_a_job_goes_on_from_its_own_checkpoint_and_not_from_where_it_began(sweep, runs, monkeypatch):
-    monkeypatch.setattr("launch.sweeps.grid.check_jobs", lambda configs, here: None)  # the path is none
+    monkeypatch.setattr("launch.sweeps.plugin.check_job", lambda composed, here: None)  # the path is none
     seen = []
     runs.behave = {0: lambda config: seen.append(config.resume)}
     for _ in range(2):

@@ -6,10 +6,12 @@ import multiprocessing
 import multiprocessing.connection
 import multiprocessing.context
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import torch
 from torch.utils.data import DataLoader
 
 from anchor.batch import LipBatch
@@ -57,6 +59,7 @@ class WindowLoader(DataLoader[LipBatch]):
             persistent_workers=num_workers > 0,
             multiprocessing_context=_context() if num_workers else None,
             worker_init_fn=start_loader_process,
+            generator=torch.Generator(),  # its own: a pass draws nothing from the state that a resume puts back
         )
         self.quarantine, self.identity, self.accept_other_data = quarantine, identity, accept_other_data
         self.is_last_unused: Callable[[], bool] = lambda: False  # whether the batch handed out last was not learnt from
@@ -114,13 +117,15 @@ class WindowLoader(DataLoader[LipBatch]):
 
 
 def start_loader_process(number: int) -> None:
-    """What a loader process does first: one thread each, and an end when its trainer ends.
+    """What a loader process does first: one thread each, and an end when its trainer ends and not before.
 
-    A trainer that is killed cannot tell: the fork server stays for its children, who wait for work for ever.
+    A trainer that is killed cannot tell: the fork server stays for its children, who wait for work for ever. A signal
+    to the whole group is the trainer's to answer, who may need a batch more before it leaves.
     """
     import cv2
-    import torch
 
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()

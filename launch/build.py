@@ -18,15 +18,16 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from anchor.errors import CheckpointError, ConfigError
 from anchor.models import check_mel, load_network, read_checkpoint
 from launch.accelerators import Machine, check_trainer
-from launch.checkpoints import AtomicCheckpointIO
+from launch.checkpoints import AtomicCheckpointIO, Choice, choose_resume
 from launch.networks import prepare_networks
 from launch.ranks import SameBuffers
 from launch.targets import check_targets
 from launch.tracking.callback import TrackingCallback
 from launch.tracking.logger import WandbTracker
+from launch.trainer import Trainer
 from lightning_modules.callbacks import OverfitCheck, PartialSteps
 
-__all__ = ["Run", "build", "find_resume"]
+__all__ = ["Run", "build", "check_resume"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Run:
 
     module: L.LightningModule
     datamodule: L.LightningDataModule
-    trainer: L.Trainer
-    resume: Path | None  # the checkpoint to go on from
+    trainer: Trainer
+    resume: Choice  # the checkpoint to go on from
 
 
 def build(config: Mapping[str, Any], machine: Machine) -> Run:
@@ -57,9 +58,9 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
     if machine.strategy == "fsdp2" and not is_overridden("configure_model", module):
         raise ConfigError("accelerator.strategy=fsdp2: this stage does not cut its network up. Use fsdp or ddp.")
     trainer = build_trainer(config, machine, by_hand=not module.automatic_optimization)
-    resume = find_resume(config)
-    if resume is not None:
-        check_resume(resume, module.hparams)
+    resume = choose_resume(config)
+    if resume.path is not None:
+        check_resume(resume.path, module.hparams)
     return Run(module, datamodule, trainer, resume)
 
 
@@ -76,7 +77,7 @@ def build_module(options: Mapping[str, Any]) -> L.LightningModule:
     return _instantiate("module", {**options, "_partial_": True})(**networks)
 
 
-def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) -> L.Trainer:
+def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) -> Trainer:
     """The Trainer; its ``max_steps`` counts every optimizer's steps, ours those of each.
 
     With ``by_hand`` accumulation and clipping are the module's: Lightning refuses them.
@@ -114,7 +115,13 @@ def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) ->
     if machine.world_size > 1:
         callbacks.append(SameBuffers())
     try:
-        trainer = L.Trainer(**{**arguments, **options}, callbacks=callbacks, logger=loggers, plugins=plugins)
+        trainer = Trainer(
+            on_failed_save=config["on_failed_save"],
+            **{**arguments, **options},
+            callbacks=callbacks,
+            logger=loggers,
+            plugins=plugins,
+        )
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise ConfigError(f"trainer: {error}") from error
     if not {"strategy", "precision"} & options.keys():  # who gives these by hand has chosen
@@ -171,23 +178,6 @@ def build_loggers(options: Mapping[str, Any]) -> list[Logger]:
     """
     specs = {"logger": options} if "_target_" in options else {f"logger.{key}": spec for key, spec in options.items()}
     return [_instantiate(place, spec) for place, spec in specs.items() if spec and spec.get("_target_")]
-
-
-def find_resume(config: Mapping[str, Any]) -> Path | None:
-    """The checkpoint that ``resume=auto|none|PATH`` means.
-
-    Raises:
-        CheckpointError: a path was given and nothing is there.
-    """
-    wanted = config["resume"]
-    if wanted in (None, "none", False):
-        return None
-    if wanted == "auto":
-        last = Path(config["run_dir"]) / "checkpoints" / "last.ckpt"
-        return last if last.is_file() else None
-    if not Path(wanted).is_file():
-        raise CheckpointError(f"resume={wanted}: no such checkpoint. Use resume=auto, resume=none or a path.")
-    return Path(wanted)
 
 
 def check_resume(path: Path, wanted: Mapping[str, Any]) -> None:

@@ -165,7 +165,8 @@ def check_run(config: Any, here: bool = True) -> tuple[dict[str, Any], Any]:
             resolved["find_batch_size"] = machine.devices * machine.nodes
             resolved["accelerator"].update(devices=1, nodes=1)
             machine = resolve_machine(resolved["accelerator"])
-    from launch.build import check_resume, find_resume
+    from launch.build import check_resume
+    from launch.checkpoints import find_resume
 
     resume = find_resume(resolved)
     if resume is not None:

@@ -18,6 +18,7 @@ __all__ = ["ALLOWED", "check_targets", "guard_hydra"]
 ALLOWED = (
     "anchor.models.",
     "datamodules.",
+    "launch.checkpoints.",
     "launch.tracking.",
     "lightning_modules.",
     "torch.optim.",

@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 from anchor.errors import AnchorError, ConfigError
 from anchor.guard import check_packages
 from launch.failures import BAD_INPUT, report
+from launch.stops import STOP, StoppedError, catch_signals
 
 __all__ = ["AGENT_PID", "CONFIG_HASH", "RESTART", "RESULT", "hash_config", "leave", "main", "run"]
 
@@ -70,6 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
         if len(words) != 1 or not Path(words[0]).is_file():
             raise ConfigError(f"a worker takes the config.yaml of a run, and got {words}.")
         run(Path(words[0]))
+    except StoppedError as stop:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"anchor train: {stop}.", file=sys.stderr, flush=True)
+        return int(stop.code or 1)
     except AnchorError as error:
         return _fail(str(error), BAD_INPUT, is_sentence=True)
     except OSError as error:
@@ -82,6 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
             is_sentence=True,
         )
     except Exception as error:
+        if STOP.number is not None:
+            print("anchor train: stopped; another rank had left before, and nothing more was saved.", file=sys.stderr)
+            return STOP.status
         from launch.accelerators import explain_memory
         from launch.networks import explain_failure
 
@@ -127,6 +135,7 @@ def run(config_path: Path) -> dict[str, Any]:
     from datamodules.quarantine import count_damaged
     from launch.accelerators import resolve_machine
     from launch.build import build
+    from launch.checkpoints import LastCheckpoint, find_state, tidy
     from launch.tracking.callback import close_trackers
     from lightning_modules.callbacks import batches_seen
 
@@ -148,16 +157,24 @@ def run(config_path: Path) -> dict[str, Any]:
         print(f"anchor train: {show_size(built.module.net)}", file=sys.stderr)  # type: ignore[arg-type]
     restart, _, restarts = os.environ.get(RESTART, "0/0").partition("/")
     if restart != "0" and trainer.is_global_zero:
-        where = "goes on" if built.resume else "has no checkpoint yet, and begins anew"
+        where = "goes on" if built.resume.path else "has no checkpoint yet, and begins anew"
         print(f"anchor train: restart {restart} of {restarts} {where}", file=sys.stderr)
-    if built.resume and trainer.is_global_zero:
-        print(f"anchor train: going on from {built.resume}", file=sys.stderr)
-    if not built.resume and trainer.is_global_zero:
-        (run_dir / QUARANTINE).unlink(missing_ok=True)  # of a run that this one replaces
-    trainer.fit(built.module, datamodule=built.datamodule, ckpt_path=built.resume, weights_only=True)
+    resume = built.resume.path
+    if trainer.is_global_zero:
+        for warning in built.resume.warnings:
+            print(f"anchor train: {warning}", file=sys.stderr)
+        if resume:
+            print(f"anchor train: going on from {resume}", file=sys.stderr)
+        else:
+            (run_dir / QUARANTINE).unlink(missing_ok=True)  # of a run that this one replaces
+        tidy(config, built.resume)
+    trainer.fit(built.module, datamodule=built.datamodule, ckpt_path=resume, weights_only=True)
     trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]  # its report is of training, and stands
     last = run_dir / "checkpoints" / "last.ckpt"
-    trainer.save_checkpoint(last)
+    trainer.save_or_fail(last)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, LastCheckpoint):
+            callback.ask(trainer)
     steps = batches_seen(trainer)
     scores: Mapping[str, Any] = {
         key: value for key, value in trainer.callback_metrics.items() if key.startswith("val/")
@@ -167,7 +184,9 @@ def run(config_path: Path) -> dict[str, Any]:
         scores = next(iter(trainer.validate(built.module, datamodule=built.datamodule, verbose=False)), {})
     metrics = {key: float(value) for key, value in scores.items()}
     damaged = count_damaged(run_dir / QUARANTINE)
-    result = {"checkpoint": str(last), "steps": steps, "damaged_windows": damaged, "metrics": metrics}
+    state = find_state(trainer)
+    consumed = state.result if state is not None else {}
+    result = {"checkpoint": str(last), "steps": steps, "damaged_windows": damaged, **consumed, "metrics": metrics}
     if trainer.is_global_zero:
         _write_result(run_dir, result)
     close_trackers(trainer)
@@ -242,7 +261,5 @@ if __name__ == "__main__":
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a pipe to the agent holds words back
     faulthandler.enable()
     die_with_parent()
-    try:
-        leave(main())
-    except KeyboardInterrupt:
-        leave(130)
+    catch_signals()
+    leave(main())

@@ -12,6 +12,7 @@ from torch import nn
 from anchor.errors import CheckpointError, ConfigError
 from anchor.models.describe import build_network
 from anchor.models.exported import is_export, load_export
+from anchor.models.seals import check_seal
 from anchor.ops.mel import mel_config_hash
 
 __all__ = ["EMA_STATE", "WeightKind", "check_mel", "held_networks", "load_network", "read_checkpoint"]
@@ -22,6 +23,8 @@ WeightKind = Literal["auto", "ema", "raw"]
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The checkpoint at ``path``, on the CPU, read with ``weights_only=True``: tensors and plain types only.
+
+    One that a training wrote carries a seal, and is read only if its bytes are those that were written.
 
     Raises:
         CheckpointError: it is missing, damaged, or holds more than tensors and plain types.
@@ -34,7 +37,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path}: no such checkpoint.{hint} A stage leaves it as <run_dir>/checkpoints/last.ckpt."
         )
     try:
+        check_seal(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} Use another one of its folder.") from None
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
         words = str(error).strip().splitlines() or [type(error).__name__]
         is_foreign = isinstance(error, (pickle.UnpicklingError, KeyError))  # KeyError: bytes that are no pickle at all

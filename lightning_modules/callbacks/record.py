@@ -26,6 +26,7 @@ class MetricsRecord(Callback):
     def __init__(self, run_dir: str, every_n_steps: int = 10) -> None:
         self.path, self.every_n_steps = Path(run_dir) / "metrics.jsonl", every_n_steps
         self.started = time.monotonic()
+        self.validated = -1  # the last step whose validation stands there
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep what led to the step that training goes on from, and drop what came after it."""
@@ -34,6 +35,8 @@ class MetricsRecord(Callback):
             lines = self.path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if json.loads(line)["step"] <= batches_seen(trainer)]
             self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        validated = [line["step"] for line in map(json.loads, kept) if any(key.startswith("val/") for key in line)]
+        self.validated = validated[-1] if validated else -1
         before_s = json.loads(kept[-1])["seconds"] if kept else 0.0
         self.started = time.monotonic() - before_s
 
@@ -43,8 +46,9 @@ class MetricsRecord(Callback):
             self._write(trainer, "train/")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """After each validation, its numbers."""
-        if not trainer.sanity_checking:
+        """After each validation, its numbers; one that a resume had to repeat stands there already."""
+        if not trainer.sanity_checking and self.validated != batches_seen(trainer):
+            self.validated = batches_seen(trainer)
             self._write(trainer, "val/")
 
     def _write(self, trainer: L.Trainer, prefix: str) -> None:

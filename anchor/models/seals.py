@@ -1,0 +1,141 @@
+"""The seal of a checkpoint: its size, its SHA-256 and what it is, in the comment that ends every zip archive.
+
+``torch.save`` writes a zip archive and ``torch.load`` steps over its comment, so a sealed checkpoint is one file that
+stays readable everywhere, travels with its seal, and is replaced in one rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from anchor.errors import CheckpointError
+
+__all__ = ["Seal", "SealingFile", "check_seal", "read_seal"]
+
+END = b"PK\x05\x06"  # the end record of a zip archive: 22 bytes, of which the last two count the comment that follows
+END_BYTES = 22
+MAX_END_BYTES = END_BYTES + 2**16  # with the longest comment there can be
+ARCHIVE = b"PK\x03\x04"  # how a zip archive begins
+MARK = b"anchor-seal "
+CHUNK_BYTES = 2**20
+_checked: dict[tuple[Any, ...], Seal | None] = {}  # what this process has hashed already, by file and time
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What a checkpoint says of itself."""
+
+    size: int  # bytes of the whole file
+    sha256: str  # of all bytes before the count of the comment's
+    step: int | None  # the trainer's ``global_step``
+    run: str | None  # names the training it belongs to, through all its starts
+    launch: str | None  # names the one start that wrote it
+
+
+class SealingFile:
+    """A file to hand to ``torch.save``: it hashes what passes through; ``seal`` then ends it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.size, self.hash = file, 0, hashlib.sha256()
+        self.error: OSError | None = None  # of a write; PyTorch's writer hides it behind a RuntimeError
+        self._tail = b""  # the last bytes, which the seal will change
+
+    def write(self, data: Any) -> int:
+        """Write ``data``, bytes or a view of them, on to the file."""
+        view = memoryview(data).cast("B")
+        try:
+            self.file.write(view)
+        except OSError as error:
+            self.error = error
+            raise
+        self.size += len(view)
+        if len(view) >= END_BYTES:
+            self.hash.update(self._tail)
+            self.hash.update(view[:-END_BYTES])
+            self._tail = bytes(view[-END_BYTES:])
+        else:
+            both = self._tail + bytes(view)
+            self.hash.update(both[:-END_BYTES])
+            self._tail = both[-END_BYTES:]
+        return len(view)
+
+    def flush(self) -> None:
+        """Hand what is buffered to the system."""
+        self.file.flush()
+
+    def seal(self, step: int | None, run: str | None = None, launch: str | None = None) -> Seal:
+        """End the archive with its seal; nothing may be written after it."""
+        assert self._tail.startswith(END), "torch.save ended with something else than a zip archive without comment"
+        self.hash.update(self._tail[:-2])
+        about: dict[str, Any] = {"sha256": self.hash.hexdigest(), "step": step, "run": run, "launch": launch}
+        comment = MARK + json.dumps(about).encode()
+        self.file.seek(self.size - 2)
+        self.file.write(struct.pack("<H", len(comment)) + comment)
+        self.size += len(comment)
+        return Seal(size=self.size, **about)
+
+
+def read_seal(path: str | Path) -> Seal | None:
+    """The seal of the file at ``path``, unchecked; None where it never had one.
+
+    Raises:
+        CheckpointError: it is empty or cut off: an archive without an end.
+        OSError: it cannot be read.
+    """
+    size, comment = _read_end(Path(path))
+    if not comment.startswith(MARK):
+        return None
+    try:
+        about = json.loads(comment[len(MARK) :])
+        return Seal(size, about["sha256"], about["step"], about["run"], about["launch"])
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{path}: the seal of the checkpoint is damaged.") from None
+
+
+def check_seal(path: str | Path) -> Seal | None:
+    """Read every byte at ``path`` and compare with its seal, which is returned; None where it never had one.
+
+    Raises:
+        CheckpointError: its bytes are not those that were written.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    state = path.stat()
+    key = (str(path.absolute()), state.st_ino, state.st_size, state.st_mtime_ns)
+    if key in _checked:
+        return _checked[key]
+    seal = read_seal(path)
+    if seal is not None:
+        digest, left = hashlib.sha256(), seal.size - len(_read_end(path)[1]) - 2
+        with path.open("rb") as file:
+            while left and (chunk := file.read(min(CHUNK_BYTES, left))):
+                digest.update(chunk)
+                left -= len(chunk)
+        if digest.hexdigest() != seal.sha256:
+            raise CheckpointError(f"{path}: the checkpoint is damaged: its bytes are not those that were written.")
+    _checked[key] = seal
+    return seal
+
+
+def _read_end(path: Path) -> tuple[int, bytes]:
+    """The size of a file and its archive's comment, which is empty where there is none, or no archive."""
+    with path.open("rb") as file:
+        start = file.read(4)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - MAX_END_BYTES))
+        tail = file.read()
+    if not size:
+        raise CheckpointError(f"{path}: the checkpoint is empty.")
+    place = tail.rfind(END)
+    comment = tail[place + END_BYTES :] if place >= 0 else b""
+    if place >= 0 and tail[place + END_BYTES - 2 : place + END_BYTES] == struct.pack("<H", len(comment)):
+        return size, comment
+    if start == ARCHIVE or MARK in tail:
+        raise CheckpointError(f"{path}: the checkpoint is cut off after {size} bytes, or its end is damaged.")
+    return size, b""

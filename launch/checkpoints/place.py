@@ -44,6 +44,7 @@ class Place:
         self.is_pending = False  # a validation is due that the checkpoint gone on from was written before
         self.is_validated = False  # the validation that runs has come to its end
         self._max_steps: int | None = None  # the trainer's, while it is set aside
+        self._is_at_end = False  # of an epoch, with not even its validation left
         self._begun_at = 0  # batches when this process took over
 
     def write(self, trainer: L.Trainer, checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -94,4 +95,11 @@ class Place:
         if loop.restarting:
             loop._restart_stage = "none"  # the batch is done, and a validation after it too
             if loop._num_ready_batches_reached():
-                loop.val_loop._has_run = True  # the epoch has nothing left but its end
+                loop.val_loop._has_run = True  # the epoch has nothing left but its end,
+                self._is_at_end = True
+
+    def leave_epoch(self, trainer: L.Trainer) -> None:
+        """After that end the next epoch begins as any other; call it there."""
+        if self._is_at_end:
+            trainer.fit_loop.epoch_loop.restarting = False  # Lightning forgets this after a batch, and there was none
+            self._is_at_end = False

@@ -88,6 +88,10 @@ class RunState(Callback):
         if self.consumed.clips:
             self.consumed.add(batch)
 
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The epoch that was gone on with is over."""
+        self.place.leave_epoch(trainer)
+
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The steps have their end again."""
         self.place.is_validated = False

@@ -23,6 +23,7 @@ from torch.distributed.elastic.agent.server.api import RunResult
 from launch.failures import BAD_INPUT, FAILURE_FILE, STOPPED, Failure, find_first, read_failure, show
 from launch.output import RankOutput, log_path
 from launch.rendezvous import Nodes
+from launch.spares import Spares, start_process
 from launch.worker import AGENT_PID, RESTART
 
 __all__ = ["Agent", "Interrupted"]
@@ -71,14 +72,21 @@ class Agent(SimpleElasticAgent):
         run_dir: where ``logs/`` goes.
         environment: of the ranks, besides what torch's agent gives them.
         stop_timeout_s: how long ranks may take to save and leave when they are told to.
+        spares: processes that have begun to load already.
     """
 
     def __init__(
-        self, spec: WorkerSpec, nodes: Nodes, run_dir: Path, environment: Mapping[str, str], stop_timeout_s: float
+        self,
+        spec: WorkerSpec,
+        nodes: Nodes,
+        run_dir: Path,
+        environment: Mapping[str, str],
+        stop_timeout_s: float,
+        spares: Spares | None = None,
     ) -> None:
         super().__init__(spec, exit_barrier_timeout=30.0)
         self.nodes, self.run_dir, self.environment = nodes, run_dir, dict(environment)
-        self.stop_timeout_s = stop_timeout_s
+        self.stop_timeout_s, self.spares = stop_timeout_s, spares
         self.ranks: list[_Rank] = []
         self.stop: int | None = None  # the signal that was passed on
         self.failures: list[Failure] = []  # of the last round, the first first
@@ -141,14 +149,9 @@ class Agent(SimpleElasticAgent):
             }
             if worker.global_rank == 0 and sys.stderr.isatty():
                 environment["ANCHOR_TTY_COLUMNS"] = shutil.get_terminal_size().columns
-            process = subprocess.Popen(
-                [str(spec.entrypoint), *spec.args],
-                env={name: str(value) for name, value in environment.items()},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C comes through us alone, and loaders can be killed with their rank
-            )
+            process = self.spares.take(spec.args[-1], environment) if self.spares else None
+            if process is None:
+                process = start_process([str(spec.entrypoint), *spec.args], environment, subprocess.DEVNULL)
             output = RankOutput(worker.global_rank, log_path(self.run_dir, worker.global_rank), log_heading)
             for source, sink in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
                 assert source is not None

@@ -76,10 +76,22 @@ def _job(config: Any) -> float | None:
 
 def _run(config: Any) -> float | None:
     """Compose, check, launch; returns the monitored metric."""
+    from launch.job import loading_environment
+    from launch.spares import Spares, count_spares
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    count = count_spares(config.accelerator)
+    spares = Spares(count, loading_environment(count) if count else {})
+    try:
+        return _launch(config, spares)
+    finally:
+        spares.close()
+
+
+def _launch(config: Any, spares: Any) -> float | None:
     from launch.job import JobError, StoppedError, run_job
     from launch.sweeps.job import JobExit
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     try:
         path, machine = compose_run(config)
     except AnchorError as error:
@@ -89,7 +101,7 @@ def _run(config: Any) -> float | None:
     if "expert" in config.module and config.module.expert is None:
         print("anchor train: no expert judges this run; give module.expert=PATH for a sync loss.", file=sys.stderr)
     try:
-        result = run_job(path, machine, config.get("launch"))
+        result = run_job(path, machine, config.get("launch"), spares)
     except AnchorError as error:
         print(f"anchor train: {error}", file=sys.stderr)
         raise JobExit(2, str(error)) from None

@@ -18,9 +18,10 @@ from anchor.errors import ConfigError
 from launch.accelerators import Machine
 from launch.failures import STOPPED, Failure, describe_status, show
 from launch.output import log_path
-from launch.worker import CONFIG_HASH, RESULT, hash_config
+from launch.spares import Spares
+from launch.worker import AGENT_PID, CONFIG_HASH, RESULT, hash_config
 
-__all__ = ["JobError", "StoppedError", "check_launch", "run_job"]
+__all__ = ["JobError", "StoppedError", "check_launch", "loading_environment", "run_job"]
 
 NODE_RANKS = ("GROUP_RANK", "NODE_RANK", "SLURM_NODEID", "JOB_COMPLETION_INDEX")  # torchrun, by hand, SLURM, Kubernetes
 WORKER = ("-m", "launch.worker")
@@ -39,10 +40,12 @@ class StoppedError(JobError):
     """A signal was meant to end the run: no failure, and a sweep stops with it."""
 
 
-def run_job(config_path: Path, machine: Machine, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def run_job(
+    config_path: Path, machine: Machine, options: Mapping[str, Any] | None = None, spares: Spares | None = None
+) -> dict[str, Any]:
     """Run ``config_path`` on every card of ``machine`` and return what rank 0 left in ``result.json``.
 
-    ``options`` are the configuration's ``launch``.
+    ``options`` are the configuration's ``launch``; ``spares`` become the first ranks.
 
     Raises:
         JobError: a rank failed, or the run was stopped.
@@ -55,11 +58,7 @@ def run_job(config_path: Path, machine: Machine, options: Mapping[str, Any] | No
 
     options = check_launch(options or {}, machine.nodes)
     run_dir = config_path.parent
-    environment = {
-        CONFIG_HASH: hash_config(config_path),
-        "PYTHONSAFEPATH": "1",  # a folder named launch where the user stands must not hide ours
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(_threads(machine.devices)),
-    }
+    environment = {CONFIG_HASH: hash_config(config_path), **loading_environment(machine.devices)}
     nodes = Nodes(
         config_path,
         count=machine.nodes,
@@ -77,7 +76,7 @@ def run_job(config_path: Path, machine: Machine, options: Mapping[str, Any] | No
         max_restarts=options["max_restarts"],
         monitor_interval=0.1,
     )
-    agent = Agent(spec, nodes, run_dir, environment, options["stop_timeout_s"])
+    agent = Agent(spec, nodes, run_dir, environment, options["stop_timeout_s"], spares)
     (run_dir / RESULT).unlink(missing_ok=True)
     try:
         with _signals_to(agent):
@@ -174,9 +173,15 @@ def _signals_to(agent: Any) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _threads(devices: int) -> int:
-    """Half of the logical cores: hyper-threads and loaders want the rest, and threads that wait spin."""
-    return max(1, (os.cpu_count() or 1) // (2 * devices))
+def loading_environment(devices: int) -> dict[str, str]:
+    """What a rank's libraries read as they load, where ``devices`` ranks share this machine."""
+    # Half of the logical cores: hyper-threads and loaders want the rest, and threads that wait spin.
+    threads = max(1, (os.cpu_count() or 1) // (2 * devices))
+    return {
+        "PYTHONSAFEPATH": "1",  # a folder named launch where the user stands must not hide ours
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(threads),
+        AGENT_PID: str(os.getpid()),
+    }
 
 
 def _interrupted(number: int, at_once: bool) -> StoppedError:

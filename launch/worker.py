@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 from anchor.errors import AnchorError, ConfigError
 from anchor.guard import check_packages
 from launch.failures import BAD_INPUT, report
+from launch.spares import SPARE, wait_for_order
 from launch.stops import STOP, StoppedError, catch_signals
 
 __all__ = ["AGENT_PID", "CONFIG_HASH", "RESTART", "RESULT", "hash_config", "leave", "main", "run"]
@@ -53,9 +54,9 @@ def die_with_parent() -> None:
     Workers have sessions of their own: after a SIGKILL of the agent they would train on, unseen, and write checkpoints
     over those of the run that the user starts next. A worker that was started by hand lives on without its shell.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return
     agent = os.environ.get(AGENT_PID)  # torchrun does not tell its own; it may have died before this process looked
+    if agent is None and "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
     parent = int(agent) if agent else os.getppid()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -68,6 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     try:
         check_packages()
+        if words == [SPARE]:
+            words = [wait_for_order()]
         if len(words) != 1 or not Path(words[0]).is_file():
             raise ConfigError(f"a worker takes the config.yaml of a run, and got {words}.")
         run(Path(words[0]))

@@ -166,11 +166,22 @@ def _signals_to(agent: Any) -> Iterator[None]:
         return
     caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, agent.catch) for number in caught}
+    is_asked = False
+    if callable(signal.getsignal(signal.SIGUSR2)):  # submitit's: it puts the job back into SLURM's queue, and exits
+
+        def save_first(number: int, frame: Any) -> None:
+            nonlocal is_asked
+            is_asked = True
+            agent.catch(signal.SIGUSR1, frame)
+
+        before[signal.SIGUSR2] = signal.signal(signal.SIGUSR2, save_first)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if is_asked:
+            os.kill(os.getpid(), signal.SIGUSR2)
 
 
 def loading_environment(devices: int) -> dict[str, str]:

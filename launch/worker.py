@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 
 from anchor.errors import AnchorError, ConfigError
 from anchor.guard import check_packages
+from launch.agreement import DisagreementError, compare_ranks
 from launch.failures import BAD_INPUT, report
 from launch.spares import SPARE, wait_for_order
 from launch.stops import STOP, StoppedError, catch_signals
@@ -79,7 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"anchor train: {stop}.", file=sys.stderr, flush=True)
         return int(stop.code or 1)
     except AnchorError as error:
-        return _fail(str(error), BAD_INPUT, is_sentence=True)
+        is_said = isinstance(error, DisagreementError) and os.environ.get("RANK", "0") != "0"  # rank 0 says it for all
+        return _fail(str(error), BAD_INPUT, is_sentence=True, is_known=is_said)
     except OSError as error:
         if error.errno not in UNWRITABLE:
             return _fail(traceback.format_exc(), 1)
@@ -102,9 +104,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _fail(text: str, status: int, is_sentence: bool = False) -> int:
+def _fail(text: str, status: int, is_sentence: bool = False, is_known: bool = False) -> int:
     """Say it to the agent, which tells the user once; without one, or where it cannot be reached, to the terminal."""
-    if not report(text, status, is_sentence):
+    if not report(text, status, is_sentence) and not is_known:
         print(f"anchor train: {text}" if is_sentence else text, file=sys.stderr, flush=True)
     return status
 
@@ -225,8 +227,6 @@ def check_agreement(config_path: Path) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get(AGENT_PID):
         return
     import torch.distributed as dist
-
-    from launch.agreement import DisagreementError, compare_ranks
 
     place = f"MASTER_ADDR={os.environ.get('MASTER_ADDR')} MASTER_PORT={os.environ.get('MASTER_PORT')}"
     try:

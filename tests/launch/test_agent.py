@@ -230,3 +230,15 @@ def test_a_progress_line_reaches_a_terminal_as_it_is_drawn(tmp_path):
                 thread.join()
             shown += os.read(ours, 1000)
     assert shown.replace(b"\r\n", b"\n") == b"step 1\rstep 2\r\x1b[K[rank 1] beside\n\rstep 3\n"
+
+
+def test_submitits_signal_comes_to_it_when_the_ranks_have_saved(ranks):
+    left = []
+    before = signal.signal(signal.SIGUSR2, lambda *_: left.extend(ranks.run_dir.glob("got-*")))
+    signal_when(ranks.run_dir / "up-1", signal.SIGUSR2)
+    try:
+        error = ranks(SAVES)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert error.status == 75
+    assert len(left) == 2

@@ -124,8 +124,9 @@ class SyncNetModule(L.LightningModule):
 
     def _log_share(self, name: str, won_BK: Tensor, chosen_BK: Tensor, prog_bar: bool = False) -> None:
         count = int(chosen_BK.sum())
-        if count == 0 and self.trainer.world_size == 1:
-            return  # there is none of this kind; several ranks must log alike, and the sum over ranks settles it
+        total = self.trainer.strategy.reduce(chosen_BK.sum().float(), reduce_op="sum")
+        if float(total) == 0:
+            return  # no rank has any of this kind: ranks must log alike, and a share of nothing is no number
         share = won_BK[chosen_BK].mean() if count else won_BK.new_zeros(())
         self.log(name, share, batch_size=count, sync_dist=True, prog_bar=prog_bar)
 

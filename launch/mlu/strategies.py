@@ -141,6 +141,7 @@ class MLUFSDPStrategy(_ManyCards, FSDPStrategy):  # type: ignore[misc]
     """Parameters, gradients and optimizer state sharded over the cards by FullyShardedDataParallel."""
 
     strategy_name = "mlu_fsdp"
+    _sharded: Any = None  # what the module was wrapped into
 
     @property
     def precision_plugin(self) -> FSDPPrecision:
@@ -167,6 +168,12 @@ class MLUFSDPStrategy(_ManyCards, FSDPStrategy):  # type: ignore[misc]
             self.kwargs["device_mesh"] = mesh
 
     def _setup_model(self, model: Module) -> Module:
+        if self._sharded is not None and self._sharded.module is model:
+            return self._sharded  # validated after it was trained: its parameters are shards already
+        self._sharded = self._shard(model)
+        return self._sharded
+
+    def _shard(self, model: Module) -> Any:
         if self.is_on_card:  # a tensor of the CPU cannot become one of the card in place, as FSDP would have it
             model = model.to(self.root_device)
         scalars = [parameter for parameter in model.parameters() if parameter.dim() == 0]
@@ -176,6 +183,12 @@ class MLUFSDPStrategy(_ManyCards, FSDPStrategy):  # type: ignore[misc]
                 if parameter.requires_grad:
                     parameter.register_post_accumulate_grad_hook(_average_gradient)
         return super()._setup_model(model)
+
+    def teardown(self) -> None:
+        """As the base, but layers for synchronised statistics stay: FSDP knows no others to gather parameters into."""
+        layer_sync, self._layer_sync = self._layer_sync, None
+        super().teardown()
+        self._layer_sync = layer_sync
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """The whole network on rank 0 and nothing on others; for a sharded checkpoint the base's."""

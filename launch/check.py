@@ -93,9 +93,11 @@ def _cards() -> Finding:
     from anchor.device import resolve_device
 
     device = resolve_device("auto")
-    count = torch.cuda.device_count()
-    cards = ", ".join(torch.cuda.get_device_name(i) for i in range(count)) or "no MLU, no CUDA card"
-    return Finding("cards", "ok" if device.type != "cpu" else "absent", f"{cards}; device=auto is {device}")
+    if device.type == "cpu":
+        return Finding("cards", "absent", "no MLU, no CUDA card; device=auto is cpu")
+    kind = getattr(torch, device.type)
+    cards = ", ".join(kind.get_device_name(index) for index in range(kind.device_count()))
+    return Finding("cards", "ok", f"{cards}; device=auto is {device}")
 
 
 def _faces() -> Finding:

@@ -58,6 +58,9 @@ def test_whatever_an_item_does_the_next_one_runs(tmp_path):
 @pytest.mark.slow
 def test_simulated_cards_pass(tmp_path):
     environment = {**os.environ, "ANCHOR_MLU_SIM": "2", "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "anchor", "check"]
+    table = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300).stdout
+    assert re.search(r"^cards +ok +MLU590-M9, MLU590-M9; device=auto is mlu$", table, re.MULTILINE), table
     words = [sys.executable, "-m", "anchor", "check", "mlu", "--qualify", f"out={tmp_path / 'out'}"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,7 +1,9 @@
 """The switch ANCHOR_MLU_SIM: light, and refused where it makes no sense."""
 
+import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,8 +80,31 @@ def test_sources_that_do_not_compile_are_named_with_the_log(monkeypatch, tmp_pat
     assert not list(tmp_path.rglob("*.so"))
 
 
+def test_many_that_start_at_once_compile_once(monkeypatch, tmp_path):
+    compiler = tmp_path / "compiler"
+    lines = ["import sys, time", f"open({str(tmp_path / 'calls')!r}, 'a').write('x')", "time.sleep(0.3)"]
+    lines += ["open(sys.argv[sys.argv.index('-o') + 1], 'w').write('a library')"]
+    compiler.write_text("\n".join([f"#!{sys.executable}", *lines]))
+    compiler.chmod(0o755)
+    monkeypatch.setenv("ANCHOR_MLU_SIM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", str(compiler))
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: simulator.build(), range(4)))
+    assert len(set(made)) == 1
+    assert made[0].read_text() == "a library"
+    assert (tmp_path / "calls").read_text() == "x"
+
+
 def test_the_command_asks_for_simulated_cards_before_it_looks_for_cards(monkeypatch, capsys):
     monkeypatch.setenv("ANCHOR_MLU_SIM", "many")
     assert main(["check"]) == 2
     assert "ANCHOR_MLU_SIM=many: it is the number of simulated cards, 1 to 64." in capsys.readouterr().err
     assert main(["check", "--help"]) == 0
+
+
+def test_every_variable_is_in_the_manual_and_in_the_code():
+    root = SITE.parents[2]
+    code = "".join(path.read_text() for path in (root / "launch" / "mlu_sim").rglob("*.py"))
+    written = set(re.findall(r"ANCHOR_MLU_SIM\w*", code))
+    assert written == set(re.findall(r"ANCHOR_MLU_SIM\w*", (root / "docs" / "mlu.md").read_text()))
+    assert len(written) == 4

@@ -117,16 +117,17 @@ def test_a_search_finds_tells_and_goes_on_as_if_nothing_had_been(search, runs, c
 
 @pytest.mark.slow
 def test_what_ended_and_was_not_told_is_told_after_a_kill(search, runs):
-    assert search("hydra.sweeper.n_trials=2", LOG_LR) == 0
+    runs.behave = {1: fail}
+    assert search("hydra.sweeper.n_trials=2", LOG_LR) == 1
     journal = Path("sweep", JOURNAL)
     told = journal.read_text().splitlines(keepends=True)
-    journal.write_text("".join(told[:-1]))  # the last word, the score of trial 1, is lost
+    journal.write_text("".join(told[:-1]))  # the last word, how trial 1 ended, is lost
     assert [trial.state.name for trial in trials()] == ["COMPLETE", "RUNNING"]
     runs.started = []
-    assert search("hydra.sweeper.n_trials=2", LOG_LR) == 0
+    assert search("hydra.sweeper.n_trials=2", LOG_LR) == 1
     assert runs.started == []
-    assert [trial.state.name for trial in trials()] == ["COMPLETE", "COMPLETE"]
-    assert search("hydra.sweeper.n_trials=3", LOG_LR) == 0  # a larger number goes on
+    assert [trial.state.name for trial in trials()] == ["COMPLETE", "FAIL"]
+    assert search("hydra.sweeper.n_trials=3", LOG_LR) == 1  # a larger number goes on
     assert runs.started == [2]
 
 

@@ -205,7 +205,7 @@ def _interrupted(number: int, at_once: bool) -> StoppedError:
 def _stopped(first: Failure, number: int | None, stop_timeout_s: float) -> StoppedError:
     by = f"by {_name(number)}" if number is not None else "on a rank"
     if first.status in STOPPED:
-        return StoppedError(first.status, f"stopped {by}, and saved; the same run_dir goes on from there")
+        return StoppedError(first.status, f"stopped {by}; the same run_dir goes on from its last checkpoint")
     if first.status == -signal.SIGKILL:
         return StoppedError(137, f"stopped {by}, and killed after {stop_timeout_s:.0f} s; the last checkpoint stands")
     if number is not None and not first.text:

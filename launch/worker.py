@@ -156,11 +156,13 @@ def run(config_path: Path) -> dict[str, Any]:
         from launch.batch_size import find_batch_size
 
         return _write_result(Path(config["run_dir"]), find_batch_size(config, machine))
+    restart, _, restarts = os.environ.get(RESTART, "0/0").partition("/")
+    if restart != "0" and has_saved(config_path):
+        config["resume"] = "auto"  # what was asked for was the beginning of the first start
     built = build(config, machine)
     trainer, run_dir = built.trainer, Path(config["run_dir"])
     if trainer.is_global_zero:
         print(f"anchor train: {show_size(built.module.net)}", file=sys.stderr)  # type: ignore[arg-type]
-    restart, _, restarts = os.environ.get(RESTART, "0/0").partition("/")
     if restart != "0" and trainer.is_global_zero:
         where = "goes on" if built.resume.path else "has no checkpoint yet, and begins anew"
         print(f"anchor train: restart {restart} of {restarts} {where}", file=sys.stderr)
@@ -201,6 +203,12 @@ def run(config_path: Path) -> dict[str, Any]:
 def _write_result(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
     (run_dir / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
+
+
+def has_saved(config_path: Path) -> bool:
+    """Whether a checkpoint in the run's folder is of this run, and not of one that lay there when it was composed."""
+    last = config_path.parent / "checkpoints" / "last.ckpt"
+    return last.is_file() and last.stat().st_mtime >= config_path.stat().st_mtime
 
 
 def check_world(world_size: int, devices: int) -> None:

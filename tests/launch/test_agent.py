@@ -12,6 +12,7 @@ from launch import agent, job
 from launch.accelerators import Machine
 from launch.job import JobError, run_job
 from launch.output import RankOutput, log_path
+from launch.worker import has_saved
 
 HEAD = """
 import json, os, pathlib, signal, subprocess, sys, time, traceback
@@ -176,7 +177,7 @@ def test_a_signal_reaches_every_rank_as_it_is(ranks, number, status):
     signal_when(ranks.run_dir / "up-1", number)
     error = ranks(SAVES, max_restarts=2)
     assert error.status == status
-    assert "and saved" in str(error)
+    assert "stopped by" in str(error)
     assert sorted(path.name for path in ranks.run_dir.glob("got-*")) == [f"got-{rank}-{int(number)}" for rank in (0, 1)]
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -242,3 +243,15 @@ def test_submitits_signal_comes_to_it_when_the_ranks_have_saved(ranks):
         signal.signal(signal.SIGUSR2, before)
     assert error.status == 75
     assert len(left) == 2
+
+
+def test_a_restart_goes_on_from_its_own_checkpoint_and_from_no_older_one(tmp_path):
+    config, last = tmp_path / "config.yaml", tmp_path / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    config.touch()
+    assert not has_saved(config)
+    last.touch()
+    os.utime(last, (1, 1))  # of an earlier run, which resume=none or resume=PATH left alone
+    assert not has_saved(config)
+    last.touch()
+    assert has_saved(config)

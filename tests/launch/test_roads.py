@@ -160,7 +160,7 @@ def test_bad_input_leaves_no_rank_that_had_begun_to_load(tmp_path):
 
 def test_a_job_of_submitit_is_a_run_of_ours(two_cards):
     folder, expected = two_cards
-    words = ["-m", "hydra/launcher=submitit_local", "accelerator.devices=2", "hydra.sweep.dir=submitted"]
-    said = train(folder, *words, "hydra.launcher.timeout_min=5").finish()
+    words = ["hydra/launcher=submitit_local", "accelerator.devices=2", "hydra.sweep.dir=submitted"]
+    said = Marked(folder, "anchor", "train", "-m", *WORDS, *words, "hydra.launcher.timeout_min=5").finish()
     assert weights(folder / "submitted" / "0") == expected, said
     assert json.loads((folder / "submitted" / "0" / "result.json").read_text())["steps"] == 12

@@ -14,6 +14,7 @@ from wandb_server import WandbStandIn
 
 from anchor.synth.corpus import render_corpus
 from launch.demo import write_speech
+from launch.mlu_sim import why_not
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "quickstart-mlu.md"
 SMALLER = {
@@ -46,6 +47,7 @@ def make_smaller(words):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 def test_every_command_of_the_page_runs_on_two_simulated_cards(tmp_path):
     render_corpus(out=tmp_path / "videos", speakers=4, clips=1, seconds=2, size=160, workers=1)
     render_corpus(out=tmp_path / "film", speakers=1, clips=1, seconds=3, size=160, seed=3, workers=1)

@@ -288,7 +288,9 @@ def forked(scene: Scene) -> str:
             words = str(error).splitlines()[0]
         os.write(writer, words.encode())
         os._exit(0)
+    os.close(writer)  # or the read below waits for ever where the child died without a word
     os.waitpid(child, 0)
     words = os.read(reader, 10_000).decode()
+    assert words, "the child died without a word"
     assert words != "it worked", "a forked child used the card; the launcher's refusal is then stricter than needed"
     return words[:70]

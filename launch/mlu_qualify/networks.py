@@ -30,7 +30,7 @@ def step(net: nn.Module, inputs: tuple[Tensor, ...], optimizer: Any, dtype: torc
         loss = torch.stack([value.float().square().mean() for value in found]).sum()
     loss.backward()
     optimizer.step()
-    return float(loss)
+    return float(loss.detach())
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

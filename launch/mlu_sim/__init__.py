@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["SIMULATOR_SWITCH", "SimulatorError", "activate", "build", "is_wanted"]
+__all__ = ["SIMULATOR_SWITCH", "SimulatorError", "activate", "build", "is_wanted", "why_not"]
 
 SIMULATOR_SWITCH = "ANCHOR_MLU_SIM"  # the number of simulated cards
 SITE = Path(__file__).resolve().parent / "site"
@@ -51,9 +51,14 @@ def activate() -> bool:
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if str(SITE) not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(SITE), *filter(None, paths)])
-    if reason := _builder().why_not():
+    if reason := why_not():
         raise SimulatorError(reason)
     return True
+
+
+def why_not() -> str | None:
+    """Why the C++ part can be neither found nor compiled here, as one sentence; None where it can."""
+    return _builder().why_not()
 
 
 def build() -> Path:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from launch.mlu_sim import why_not
+
 ROOT = Path(__file__).resolve().parents[2]
 START = "import runpy; from launch.mlu_sim import activate; activate(); runpy.run_path({!r}, run_name='__main__')"
 
@@ -28,7 +30,5 @@ def simulate():
 
 @pytest.fixture(scope="session", autouse=True)
 def _has_compiler():
-    from launch.mlu_sim import _builder
-
-    if reason := _builder().why_not():
+    if reason := why_not():
         pytest.skip(reason)

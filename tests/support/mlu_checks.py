@@ -312,6 +312,7 @@ def check_forked_children_have_no_card():
             words = str(error)
         os.write(writer, f"{words} {torch.mlu._is_in_bad_fork()}".encode())
         os._exit(0)
+    os.close(writer)
     os.waitpid(child, 0)
     words = os.read(reader, 10_000).decode()
     assert "Cannot re-initialize MLU in forked subprocess" in words

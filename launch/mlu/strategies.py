@@ -251,10 +251,7 @@ class MLUModelParallelStrategy(_CardPrecision, _ManyCards, ModelParallelStrategy
         **kwargs: Any,
     ) -> None:
         if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
-            raise MLUError(
-                f"FSDP2 needs PyTorch 2.6 or later, and this is {torch.__version__}. Use ddp, or fsdp, the first of "
-                "the two."
-            )
+            raise MLUError(f"FSDP2 needs PyTorch 2.6 or later, and this is {torch.__version__}. Use ddp or fsdp.")
         super().__init__(
             data_parallel_size,  # type: ignore[arg-type]
             tensor_parallel_size,  # type: ignore[arg-type]

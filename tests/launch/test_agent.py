@@ -10,6 +10,7 @@ import pytest
 
 from launch import agent, job
 from launch.accelerators import Machine
+from launch.failures import Failure, find_first
 from launch.job import JobError, run_job
 from launch.output import RankOutput, log_path
 from launch.worker import has_saved
@@ -255,3 +256,17 @@ def test_a_restart_goes_on_from_its_own_checkpoint_and_from_no_older_one(tmp_pat
     assert not has_saved(config)
     last.touch()
     assert has_saved(config)
+
+
+@pytest.mark.parametrize(
+    ("later", "earlier"),
+    [
+        (Failure(1, "b", -9, 2.0), Failure(0, "a", 1, 1.0, "Traceback ...\nRuntimeError: Connection reset by peer")),
+        (Failure(1, "b", 1, 2.0, "ValueError: x"), Failure(0, "a", -6, 1.0)),  # C++ that falls with the others
+        (Failure(1, "b", 1, 2.0, "ValueError: x"), Failure(0, "a", 143, 1.0)),
+        (Failure(1, "b", 75, 2.0), Failure(0, "a", 1, 1.0, "RuntimeError: ncclRemoteError: a peer has gone")),
+    ],
+)
+def test_who_only_speaks_of_anothers_end_did_not_fail_first(later, earlier):
+    assert find_first([earlier, later]) is later
+    assert find_first([later, earlier]) is later

@@ -52,7 +52,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             seal = _write(to_cpu(checkpoint), partial)
             _place(partial, target, seal)
         except OSError as error:
-            before = "; the one written before is untouched" if target.exists() else ""
+            before = (
+                "; the one written before is untouched" if os.path.exists(target) else ""
+            )  # Path.exists raises where it may not look
             raise CheckpointError(
                 f"{target}: the checkpoint could not be written ({error.strerror or error}){before}. "
                 "Free some space or mend the folder; the same command goes on."

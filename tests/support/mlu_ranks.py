@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from stand_ins import NumberedClips
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from anchor.models import LipGenerator, PatchDiscriminator, SyncNet
 from datamodules.base import WindowDataModule
 from launch.accelerators import Machine, check_trainer
-from launch.mlu import MLUCheckpointIO, library
+from launch.mlu import MLUCheckpointIO, MLUDDPStrategy, library
 from launch.mlu_sim import activate
 from launch.ranks import SameBuffers
 from lightning_modules import FinetuneModule, GeneratorModule, QualityModule, SyncNetModule
@@ -165,10 +166,27 @@ def main(kind, out):
         }
     answer["networks"] = {stage: digest(fit(stage, many, steps=5)[2]) for stage in ("generator", "quality")}
     if kind == "mlu":
+        answer["exchange"] = exchange(rank, many)
         for strategy, stage in SHARDED:
             answer[f"{strategy} {stage}"] = shard(stage, Machine("mlu", world, 1, "32-true", strategy), out, alone)
     with open(f"{out}-{rank}.json", "w") as file:
         json.dump(answer, file)
+
+
+def exchange(rank, machine):
+    """Means over the ranks of whole numbers, on the card and on the CPU; and whether DDP calls a hook of the user's."""
+    called = []
+
+    def hook(state, bucket):
+        state.append(bucket.index())
+        return allreduce_hook(None, bucket)
+
+    strategy = MLUDDPStrategy(ddp_comm_hook=hook, ddp_comm_state=called)
+    fit("generator", machine, strategy=strategy)
+    strategy.barrier()
+    means = [strategy.reduce(torch.tensor(rank + 1, device=place)) for place in (strategy.root_device, "cpu")]
+    sums = [strategy.reduce(torch.tensor(rank + 1, device=place), reduce_op="sum") for place in ("cpu",)]
+    return {"means": [float(mean) for mean in means], "sums": [int(total) for total in sums], "hooked": len(called)}
 
 
 def shard(stage, machine, out, alone):

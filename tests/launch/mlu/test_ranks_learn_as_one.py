@@ -31,6 +31,10 @@ def test_two_simulated_cards_and_their_shards(tmp_path, two_simulated_cards):
     run_ranks("mlu_ranks.py", "mlu", tmp_path / "out", **two_simulated_cards)
     ranks = [json.loads((tmp_path / f"out-{rank}.json").read_text()) for rank in (0, 1)]
     check(ranks)
+    for one in ranks:  # of 1 and 2; CNCL itself would make 1 of it
+        assert one["exchange"]["means"] == [1.5, 1.5]
+        assert one["exchange"]["sums"] == [3]
+        assert one["exchange"]["hooked"] >= 1
     sharded = {name: one for name, one in ranks[0].items() if name.startswith("fsdp")}
     assert {"fsdp syncnet", "fsdp generator", "fsdp finetune"} <= set(sharded)
     for name, one in sharded.items():

@@ -13,7 +13,6 @@ from typing import Any
 __all__ = ["SPARE", "Spares", "count_spares", "start_process", "wait_for_order"]
 
 SPARE = "--spare"  # in place of the configuration: it comes by stdin
-MOST = 64  # what a wrong accelerator.devices= may start before it is found out
 
 
 def count_spares(accelerator: Mapping[str, Any]) -> int:
@@ -21,7 +20,7 @@ def count_spares(accelerator: Mapping[str, Any]) -> int:
     devices = str(accelerator.get("devices"))
     if accelerator.get("name") not in ("cpu", "cuda", "mlu") or not devices.isdigit():
         return 0  # what "auto" finds, and the simulated card's place, are known later
-    return int(devices) if int(devices) <= MOST else 0
+    return int(devices) if int(devices) <= (os.cpu_count() or 1) else 0  # more would only be in each other's way
 
 
 def start_process(command: list[str], environment: Mapping[str, Any], stdin: int) -> subprocess.Popen[bytes]:

@@ -13,6 +13,7 @@ from launch.accelerators import Machine
 from launch.failures import Failure, find_first
 from launch.job import JobError, run_job
 from launch.output import RankOutput, log_path
+from launch.spares import count_spares
 from launch.worker import has_saved
 
 HEAD = """
@@ -270,3 +271,20 @@ def test_a_restart_goes_on_from_its_own_checkpoint_and_from_no_older_one(tmp_pat
 def test_who_only_speaks_of_anothers_end_did_not_fail_first(later, earlier):
     assert find_first([earlier, later]) is later
     assert find_first([later, earlier]) is later
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "count"),
+    [
+        ({"name": "cpu", "devices": 2}, 2),
+        ({"name": "mlu", "devices": "2"}, 2),
+        ({"name": "auto", "devices": 2}, 0),
+        ({"name": "mlu_sim", "devices": 2}, 0),
+        ({"name": "cuda", "devices": "auto"}, 0),
+        ({"name": "cpu", "devices": "abc"}, 0),
+        ({"name": "cpu", "devices": 5000}, 0),
+    ],
+)
+def test_only_ranks_that_are_sure_to_come_begin_to_load(accelerator, count, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert count_spares(accelerator) == count

@@ -19,7 +19,7 @@ from anchor.errors import CheckpointError, ConfigError
 from anchor.models import check_mel, load_network, read_checkpoint
 from launch.accelerators import Machine, check_trainer
 from launch.checkpoints import AtomicCheckpointIO, Choice, choose_resume
-from launch.networks import prepare_networks
+from launch.networks import CompileNetworks, prepare_networks
 from launch.ranks import SameBuffers
 from launch.targets import check_targets
 from launch.tracking.callback import TrackingCallback
@@ -104,6 +104,8 @@ def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) ->
     options["max_epochs"] = options["max_epochs"] if options["max_epochs"] is not None else -1
     callbacks = [_instantiate(f"callbacks.{name}", spec) for name, spec in config["callbacks"].items() if spec]
     callbacks.append(PartialSteps())
+    if config.get("compile"):
+        callbacks.append(CompileNetworks())
     if _overfit_batches(options):
         callbacks.append(OverfitCheck())
     options["overfit_batches"] = 0.0  # the datamodule repeats them: Lightning would replace our order by one of its own

@@ -9,19 +9,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from anchor.errors import ConfigError
 from anchor.models.recompute import recompute_activations
 from launch.accelerators import Machine
 
-__all__ = ["explain_failure", "prepare_networks"]
+__all__ = ["CompileNetworks", "explain_failure", "prepare_networks"]
 
 COMPILERS = ("g++", "clang++", "c++")
 
 
 def prepare_networks(module: L.LightningModule, config: Mapping[str, Any], machine: Machine) -> None:
-    """Apply ``compile`` and ``activation_checkpointing`` to the networks of ``module``; names of weights stay.
+    """Apply ``activation_checkpointing`` to the networks of ``module``, and see that ``compile`` is possible.
 
     Raises:
         ConfigError: both are wanted, or there is no compiler.
@@ -42,10 +43,20 @@ def prepare_networks(module: L.LightningModule, config: Mapping[str, Any], machi
                 recompute_activations(network)  # type: ignore[arg-type]
     if compiles:
         _check_compiler(machine)
-        parts = [net, getattr(module, "discriminator", None), getattr(judge, "mouth_encoder", None)]
-        for part in parts:
+
+
+class CompileNetworks(Callback):
+    """Compile what computes when training begins, in place: checkpoints keep their names.
+
+    No earlier: the compiler takes no notice of a network that first ran while its operations were counted.
+    """
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The network, the discriminator, and the eye of the judge; it hears without gradients, which costs little."""
+        judge = getattr(pl_module, "expert", None)
+        for part in (pl_module.net, getattr(pl_module, "discriminator", None), getattr(judge, "mouth_encoder", None)):
             if isinstance(part, nn.Module):
-                part.compile()  # in place: checkpoints keep their names
+                part.compile()
 
 
 def _check_compiler(machine: Machine) -> None:

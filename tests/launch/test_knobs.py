@@ -112,7 +112,7 @@ def test_a_share_of_the_batches_cannot_be_overfitted(value, composed, tmp_path):
         start(composed("syncnet", f"trainer.overfit_batches={value}"), tmp_path / "run")
 
 
-@pytest.mark.parametrize("kind", ["simple", "pytorch"])
+@pytest.mark.parametrize("kind", ["simple", pytest.param("pytorch", marks=pytest.mark.slow)])
 def test_profile_leaves_a_report(kind, composed, tmp_path):
     words = ["trainer=profile", f"trainer.profiler={kind}", "datamodule.batch_size=4", "datamodule.windows_per_clip=2"]
     words += ["trainer.max_steps=20", "trainer.val_check_interval=100"]
@@ -169,6 +169,7 @@ def test_what_is_compiled(small_generator, small_expert, monkeypatch):
     assert compiled == [module.net, module.discriminator, small_expert.mouth_encoder]
 
 
+@pytest.mark.slow
 def test_a_compiled_run_leaves_the_checkpoint_of_a_plain_one(composed, tmp_path, monkeypatch):
     """Traced as the real thing is, but left to the interpreter: the C++ of a network takes minutes."""
     compile_in_place = torch.nn.Module.compile

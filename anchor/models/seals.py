@@ -32,10 +32,9 @@ class Seal:
     """What a checkpoint says of itself."""
 
     size: int  # bytes of the whole file
-    sha256: str  # of all bytes before the count of the comment's
+    sha256: str  # of all bytes before the comment and its count, and of what follows here
     step: int | None  # the trainer's ``global_step``
     run: str | None  # names the training it belongs to, through all its starts
-    launch: str | None  # names the one start that wrote it
 
 
 class SealingFile:
@@ -69,11 +68,12 @@ class SealingFile:
         """Hand what is buffered to the system."""
         self.file.flush()
 
-    def seal(self, step: int | None, run: str | None = None, launch: str | None = None) -> Seal:
+    def seal(self, step: int | None, run: str | None = None) -> Seal:
         """End the archive with its seal; nothing may be written after it."""
         assert self._tail.startswith(END), "torch.save ended with something else than a zip archive without comment"
-        self.hash.update(self._tail[:-2])
-        about: dict[str, Any] = {"sha256": self.hash.hexdigest(), "step": step, "run": run, "launch": launch}
+        about: dict[str, Any] = {"step": step, "run": run}
+        self.hash.update(self._tail[:-2] + json.dumps(about).encode())
+        about["sha256"] = self.hash.hexdigest()
         comment = MARK + json.dumps(about).encode()
         self.file.seek(self.size - 2)
         self.file.write(struct.pack("<H", len(comment)) + comment)
@@ -93,7 +93,7 @@ def read_seal(path: str | Path) -> Seal | None:
         return None
     try:
         about = json.loads(comment[len(MARK) :])
-        return Seal(size, about["sha256"], about["step"], about["run"], about["launch"])
+        return Seal(size, about["sha256"], about["step"], about["run"])
     except (ValueError, KeyError, TypeError):
         raise CheckpointError(f"{path}: the seal of the checkpoint is damaged.") from None
 
@@ -117,6 +117,7 @@ def check_seal(path: str | Path) -> Seal | None:
             while left and (chunk := file.read(min(CHUNK_BYTES, left))):
                 digest.update(chunk)
                 left -= len(chunk)
+        digest.update(json.dumps({"step": seal.step, "run": seal.run}).encode())
         if digest.hexdigest() != seal.sha256:
             raise CheckpointError(f"{path}: the checkpoint is damaged: its bytes are not those that were written.")
     _checked[key] = seal

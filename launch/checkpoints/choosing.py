@@ -43,7 +43,7 @@ def choose_resume(config: Mapping[str, Any]) -> Choice:
     if wanted == "auto":
         return _choose(folder)
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0):
-        again = _choose(folder, launch=os.environ.get("TORCHELASTIC_RUN_ID"))
+        again = _choose(folder, since=folder.parent / "config.yaml")  # which each start writes anew
         if again.path is not None:
             return again
     if wanted in (None, "none", False):
@@ -66,23 +66,23 @@ def tidy(config: Mapping[str, Any], choice: Choice) -> None:
     (folder / KEPT).unlink(missing_ok=True)
 
 
-def _choose(folder: Path, launch: str | None = None) -> Choice:
-    """The newest whole checkpoint in ``folder``; with ``launch``, of those alone that this start has written."""
+def _choose(folder: Path, since: Path | None = None) -> Choice:
+    """The newest whole checkpoint in ``folder``; of those alone that are newer than the file ``since``."""
     damaged: list[Path] = []
     reasons: list[str] = []
     for path in (folder / LAST, folder / PREVIOUS):
         try:
-            seal = check_seal(path)
+            if since is not None and path.stat().st_mtime_ns < since.stat().st_mtime_ns:
+                continue
+            check_seal(path)
         except FileNotFoundError:
             continue
         except (CheckpointError, OSError) as error:
             damaged.append(path)
             reasons.append(str(error))
             continue
-        if launch is not None and (seal is None or seal.launch != launch):
-            continue
         return Choice(path, damaged, [_warn(path, reasons)] if reasons or path.name != LAST else [])
-    if damaged and launch is None:
+    if damaged and since is None:
         best = " or resume=none to start anew"
         with contextlib.suppress(CheckpointError, OSError):
             seal = read_seal(folder / BEST)
@@ -90,7 +90,7 @@ def _choose(folder: Path, launch: str | None = None) -> Choice:
         raise CheckpointError(
             f"{' '.join(reasons)} No other checkpoint of this run is whole. Give another run_dir{best}."
         )
-    return Choice(None, damaged if launch is None else [])
+    return Choice(None, damaged)
 
 
 def _warn(path: Path, reasons: list[str]) -> str:

@@ -109,7 +109,7 @@ def _write(checkpoint: dict[str, Any], partial: Path) -> Seal:
             torch.save(checkpoint, sealing)  # type: ignore[arg-type]
         except RuntimeError as error:  # which PyTorch's zip writer makes of a write that fails
             raise sealing.error or error from error
-        seal = sealing.seal(checkpoint.get("global_step"), about.get("run"), os.environ.get("TORCHELASTIC_RUN_ID"))
+        seal = sealing.seal(checkpoint.get("global_step"), about.get("run"))
         file.flush()
         os.fsync(file.fileno())
     return seal

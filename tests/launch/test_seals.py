@@ -119,10 +119,14 @@ def test_another_training_in_the_folder_is_never_fallen_back_to(run):
 
 
 def test_a_worker_started_again_goes_on_from_what_this_start_wrote_alone(run, monkeypatch):
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "this")
+    written = run.parent / "config.yaml"
+    written.write_text("")
+    later_ns = (run / "last.ckpt").stat().st_mtime_ns + 10**6
+    os.utime(written, ns=(later_ns, later_ns))
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert choose_resume(config(run, "none")).path is None
     save(run, 5, run="three")
+    os.utime(run / "last.ckpt", ns=(later_ns + 1, later_ns + 1))
     assert choose_resume(config(run, "none")).path == run / "last.ckpt"
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     assert choose_resume(config(run, "none")).path is None

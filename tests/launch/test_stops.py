@@ -1,0 +1,156 @@
+"""Signals and kills to real ranks: what they leave, and what the run that goes on makes of it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+WORDS = [
+    "experiment=syncnet", "accelerator=cpu2", "callbacks=keys", "datamodule.speakers=4", "datamodule.val_speakers=1",
+    "datamodule.batch_size=12", "datamodule.windows_per_clip=3", "datamodule.seconds=2.0", "trainer.max_steps=60",
+    "trainer.val_check_interval=20", "callbacks.last.every_n_train_steps=7", "trainer.deterministic=true",
+    "model.expert.image_size=32", "model.expert.width=2", "model.expert.embedding_size=8",
+]  # fmt: skip
+
+# Stands in sitecustomize of a worker: ends it as kill -9 does, in the middle of the save that ANCHOR_TEST_KILL names.
+KILL = """
+import os, signal, sys
+where, _, number = os.environ.get("ANCHOR_TEST_KILL", "").partition(":")
+if where and "launch.worker" in " ".join(sys.orig_argv):
+    count = {"n": 0}
+    def wrap(name, matches, after):
+        do = getattr(os, name)
+        def call(*a, **k):
+            hit = matches(a)
+            count["n"] += hit
+            if hit and count["n"] == int(number) and not after: os.kill(os.getpid(), signal.SIGKILL)
+            done = do(*a, **k)
+            if hit and count["n"] == int(number) and after: os.kill(os.getpid(), signal.SIGKILL)
+            return done
+        setattr(os, name, call)
+    is_last = lambda a: ".last.ckpt.partial" in str(a[0])
+    if where == "sync": wrap("fsync", lambda a: ".last.ckpt.partial" in os.readlink(f"/proc/self/fd/{a[0]}"), False)
+    if where == "rename": wrap("replace", is_last, False)
+    if where == "renamed": wrap("replace", is_last, True)
+"""
+
+
+def start(folder, *words, **variables):
+    command = [sys.executable, "-m", "anchor", "train", *WORDS, *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def finish(process, status=0):
+    said = process.communicate(timeout=200)
+    assert process.returncode == status, said
+    assert "Traceback" not in said[1]
+    return said[1]
+
+
+def weights(run_dir):
+    last = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    states = [part["state"] for part in last["optimizer_states"]]
+    return last["state_dict"], [value for state in states for moments in state.values() for value in moments.values()]
+
+
+def assert_same(run_dir, whole):
+    (net, moments), (whole_net, whole_moments) = weights(run_dir), weights(whole)
+    assert all(torch.equal(net[key], value) for key, value in whole_net.items())
+    assert all(torch.equal(a, b) for a, b in zip(moments, whole_moments, strict=True))
+    result, expected = (json.loads((folder / "result.json").read_text()) for folder in (run_dir, whole))
+    for key in ("consumed_keys_digest", "consumed_windows", "metrics", "steps"):
+        assert result[key] == expected[key], key
+    assert steps(run_dir) == list(range(1, 61))
+
+
+def steps(run_dir):
+    """The steps of rank 0, each of which must be there once."""
+    return [json.loads(line)["step"] for line in (run_dir / "keys" / "rank-0.jsonl").read_text().splitlines()]
+
+
+def wait_for(process, run_dir, step):
+    path = run_dir / "keys" / "rank-0.jsonl"
+    for _ in range(1500):
+        if path.is_file() and len(path.read_text().splitlines()) >= step:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    raise AssertionError("it does not get there")
+
+
+def ranks(process):
+    """The processes of the ranks, in the order in which the agent started them."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, IndexError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == process.pid and b"launch.worker" in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run that nobody touches."""
+    folder = tmp_path_factory.mktemp("whole")
+    finish(start(folder, "run_dir=run"))
+    return folder / "run"
+
+
+@pytest.mark.slow
+def test_signals_to_any_rank_or_all_lose_no_step(tmp_path, whole):
+    run_dir = tmp_path / "run"
+    cases = [((1,), signal.SIGTERM, 143), ((0, 1), signal.SIGUSR1, 75), ((), signal.SIGTERM, 143)]
+    for number, (targets, kind, status) in enumerate(cases):
+        process = start(tmp_path, "run_dir=run")
+        wait_for(process, run_dir, 10 + 15 * number)
+        pids = ranks(process)
+        assert len(pids) == 2
+        began = time.monotonic()
+        for pid in [pids[rank] for rank in targets] or [process.pid]:
+            os.kill(pid, kind)
+        said = finish(process, status)
+        assert time.monotonic() - began < 20
+        assert "saved in" in said
+        assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+        done = steps(run_dir)
+        assert done == list(range(1, len(done) + 1))
+        last = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+        assert last["global_step"] == len(done)
+    finish(start(tmp_path, "run_dir=run"))
+    assert_same(run_dir, whole)
+
+
+@pytest.mark.slow
+def test_kills_in_a_save_and_restarts_by_the_agent_change_nothing(tmp_path, whole):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(KILL)
+    kept = {"PYTHONPATH": str(tmp_path / "site"), "TMPDIR": "/dev/shm"}
+    run_dir = tmp_path / "run"
+    for where in ("sync:2", "rename:2", "renamed:2"):
+        process = start(tmp_path, "run_dir=run", ANCHOR_TEST_KILL=where, **kept)
+        said = process.communicate(timeout=200)
+        assert process.returncode == 137, said
+    assert not [path for path in os.listdir("/dev/shm") if path.endswith(".ckpt")]
+    damaged = run_dir / "checkpoints" / "last.ckpt"
+    damaged.write_bytes(damaged.read_bytes()[:-1000])
+    process = start(tmp_path, "run_dir=run", "launch.max_restarts=1")
+    wait_for(process, run_dir, 30)
+    os.kill(ranks(process)[1], signal.SIGKILL)
+    said = finish(process)
+    assert "WARNING" in said
+    assert "restart 1 of 1" in said
+    assert_same(run_dir, whole)
+    names = {path.name for path in (run_dir / "checkpoints").iterdir()}
+    assert names == {"last.ckpt", "last-previous.ckpt", "best.ckpt", "last.ckpt.damaged"}

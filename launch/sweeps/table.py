@@ -101,7 +101,7 @@ def render_table(sweep: Sweep, rows: Sequence[Row]) -> str:
     lines = [f"sweep {sweep.folder}: {count_rows(rows)}"]
     lines += _aligned([head_of(rows), *(cells_of(row, rows) for row in rows)])
     lines += [
-        f"  job {row.job.number} {row.status}: {row.reason}"
+        f"  job {row.job.number} {row.status}: {row.reason.removeprefix(row.status).lstrip()}"
         for row in rows
         if row.reason and row.status in ("failed", "stopped")
     ]

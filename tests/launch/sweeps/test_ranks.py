@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+
+from launch.worker import hash_config
 
 pytestmark = pytest.mark.slow
 
@@ -29,13 +30,13 @@ SMALL = [
 # What each process hands its optimizer, written down where the optimizer is made: in the worker itself.
 WITNESS = """
 import os
-if "RANK" in os.environ and "WITNESS" in os.environ:
+if "WITNESS" in os.environ:
     import json
     import torch
     init = torch.optim.AdamW.__init__
     def witnessed(self, params, lr=1e-3, **options):
+        told = {"rank": int(os.environ["RANK"]), "lr": float(lr), "config": os.environ["ANCHOR_CONFIG_SHA256"]}
         with open(os.environ["WITNESS"], "a") as file:
-            told = {"rank": int(os.environ["RANK"]), "lr": float(lr), "config": __import__("sys").argv[-1]}
             file.write(json.dumps(told) + chr(10))
         return init(self, params, lr=lr, **options)
     torch.optim.AdamW.__init__ = witnessed
@@ -78,10 +79,11 @@ def wait_for(path, process):
 
 def witnessed(tmp_path):
     """``{job: {rank: lr}}``; a job that was started twice must say the same twice."""
+    jobs = {hash_config(path): path.parent.name for path in (tmp_path / "sweep").glob("*/config.yaml")}
     told = {}
     for line in (tmp_path / "witness.jsonl").read_text().splitlines():
         record = json.loads(line)
-        ranks = told.setdefault(Path(record["config"]).parent.name, {})
+        ranks = told.setdefault(jobs[record["config"]], {})
         assert ranks.setdefault(record["rank"], record["lr"]) == record["lr"]
     return told
 
@@ -99,6 +101,7 @@ def test_two_by_two_on_two_ranks_stopped_and_gone_on_with(tmp_path, environment)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 143, err
     assert "4 jobs, 1 done, 1 stopped, 2 waiting" in out
+    assert "job 1 stopped: by SIGTERM" in out
     assert "hydra.sweep.dir=sweep goes on" in err
     before = (tmp_path / "sweep" / "0" / "result.json").stat().st_mtime_ns
     process = start(words, tmp_path, environment)

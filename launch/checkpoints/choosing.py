@@ -59,11 +59,13 @@ def tidy(config: Mapping[str, Any], choice: Choice) -> None:
     """Set aside what is damaged, and remove what killed saves have left; for rank 0, before training."""
     folder = Path(config["run_dir"]) / "checkpoints"
     for path in choice.damaged:  # a save would make it the previous one, in the place of one that is whole
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             path.replace(path.with_name(DAMAGED.format(name=path.name)))
     for path in folder.glob(PARTIAL.format(name="*", host="*", process="*", id="*")):
-        path.unlink(missing_ok=True)
-    (folder / KEPT).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
+    with contextlib.suppress(OSError):  # a folder that cannot be written to will say so when it is saved into
+        (folder / KEPT).unlink()
 
 
 def _choose(folder: Path, since: Path | None = None) -> Choice:

@@ -1,14 +1,8 @@
 import pytest
-import torch
 from omegaconf import OmegaConf
+from saved_networks import save_network
 
-from anchor.models import LipGenerator, SyncNet, describe
-
-
-def save_network(path, net):
-    weights = {f"net.{key}": value for key, value in net.state_dict().items()}
-    torch.save({"state_dict": weights, "hyper_parameters": {"net": describe(net)}}, path)
-    return path
+from anchor.models import LipGenerator, SyncNet
 
 
 @pytest.fixture

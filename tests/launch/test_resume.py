@@ -6,9 +6,9 @@ import signal
 
 import pytest
 import torch
-from conftest import save_network
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
+from saved_networks import save_network
 
 import launch.worker as worker
 from launch import stops

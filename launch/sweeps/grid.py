@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from anchor.errors import ConfigError
-from launch.sweeps.plugin import AnchorSweeper
+from launch.sweeps.plugin import AnchorSweeper, in_a_row
 from launch.sweeps.state import Job
 
 __all__ = ["GridConfig", "GridSweeper", "write_fixed"]
@@ -48,8 +48,10 @@ class GridSweeper(AnchorSweeper):
         for start in range(0, len(jobs), size):
             batch = jobs[start : start + size]
             left = [i for i, job in enumerate(batch) if self.state.record_of(job).status not in ended]
-            if left:  # a job between them that has ended returns at once
-                self.launch(batch[left[0] : left[-1] + 1])
+            # A launch ends with its last job, and the next begins then; a scheduler queues an ended job for a word
+            # that it has ended. So few of these between those that are left are launched along, and many are not.
+            for group in in_a_row(left, gap=len(left)):
+                self.launch([batch[i] for i in group])
 
     def _plan_all(self, overrides: Sequence[Override]) -> list[Job]:
         chosen = dict(enumerate(itertools.product(*map(_choices, overrides))))

@@ -21,7 +21,7 @@ from launch.sweeps.job import BASIC_LAUNCHER
 from launch.sweeps.state import SWEEP_LOCK, Job, Sweep, read_sweep
 from launch.sweeps.table import count_rows, read_rows, render_table
 
-__all__ = ["AnchorSweeper", "SweepFailedError"]
+__all__ = ["AnchorSweeper", "SweepFailedError", "in_a_row"]
 
 
 class SweepFailedError(RuntimeError):
@@ -171,6 +171,20 @@ class AnchorSweeper(Sweeper):
                 file=sys.stderr,
                 flush=True,
             )
+
+
+def in_a_row(numbers: Sequence[int], gap: int = 0) -> list[list[int]]:
+    """``numbers``, ascending, in groups that follow one another: a launcher counts on from the first.
+
+    Up to ``gap`` numbers that are missing between two are put in rather than a new group begun.
+    """
+    groups: list[list[int]] = []
+    for number in numbers:
+        if groups and number - groups[-1][-1] <= gap + 1:
+            groups[-1].extend(range(groups[-1][-1] + 1, number + 1))
+        else:
+            groups.append([number])
+    return groups
 
 
 def _jobs(numbers: Sequence[str]) -> str:

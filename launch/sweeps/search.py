@@ -15,7 +15,7 @@ from anchor.arguments import nearest
 from anchor.errors import ConfigError
 from launch.sweeps.compose import check_job, compose_job
 from launch.sweeps.grid import write_fixed
-from launch.sweeps.plugin import AnchorSweeper
+from launch.sweeps.plugin import AnchorSweeper, in_a_row
 from launch.sweeps.space import all_values, distribution_of, write_value
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = ["JOURNAL", "OptunaConfig", "OptunaSweeper"]
 
 JOURNAL = "study.journal"  # in the sweep's folder; optuna-dashboard reads it too
 STUDY = "sweep"
+COMBINATION = "combination"  # what a trial of the grid says of itself: which of the shuffled ones it is
 SAMPLERS = ("tpe", "gp", "random", "qmc", "grid")
 
 
@@ -79,7 +80,7 @@ class OptunaSweeper(AnchorSweeper):
         n_trials = self.n_trials if combinations is None else min(self.n_trials, len(combinations))
         study = self._open_study()
         self._settle(study)
-        for batch in _in_a_row([trial.number for trial in study.trials if trial.state.name == "RUNNING"]):
+        for batch in in_a_row([trial.number for trial in study.trials if trial.state.name == "RUNNING"]):
             self._run(study, batch)
         while (left := n_trials - len(self.state.jobs)) > 0:
             self._run(study, [self._ask(study, combinations) for _ in range(min(left, self.n_jobs))])
@@ -154,7 +155,11 @@ class OptunaSweeper(AnchorSweeper):
         """The number of a new trial with all its values."""
         number = len(study.trials)
         if combinations is not None and not any(trial.state.name == "WAITING" for trial in study.trials):
-            study.enqueue_trial(dict(combinations[len(self.state.jobs) % len(combinations)]))
+            asked = {
+                trial.user_attrs.get(COMBINATION) for trial in study.trials if set(trial.params) == set(self.space)
+            }  # one that a kill cut off before it had its values is asked again
+            index = next(index for index in range(len(combinations)) if index not in asked)
+            study.enqueue_trial(dict(combinations[index]), user_attrs={COMBINATION: index})
         study.sampler = self._make_sampler(number)
         return study.ask(self.space).number
 
@@ -199,17 +204,6 @@ class OptunaSweeper(AnchorSweeper):
 def _some_values(distribution: BaseDistribution) -> list[Any]:
     """All choices, or the lower end of numbers."""
     return list(getattr(distribution, "choices", ())) or [distribution.low]  # type: ignore[attr-defined]
-
-
-def _in_a_row(numbers: Sequence[int]) -> list[list[int]]:
-    """``numbers`` in groups that follow one another: a launcher counts on from the first."""
-    groups: list[list[int]] = []
-    for number in numbers:
-        if groups and groups[-1][-1] == number - 1:
-            groups[-1].append(number)
-        else:
-            groups.append([number])
-    return groups
 
 
 def _mend(path: Path) -> None:

@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 
 from anchor.__main__ import main
 from launch.sweeps.files import hold, read_json, write_json
+from launch.sweeps.grid import GridSweeper
 from launch.sweeps.job import JobExit
-from launch.sweeps.state import Job, Sweep
+from launch.sweeps.state import Job, Record, Sweep
 
 
 def fail(config):
@@ -63,6 +64,21 @@ def test_a_restarted_sweep_runs_what_is_left_and_what_failed(sweep, runs, capsys
     assert sweep("seed=range(4)") == 0
     assert runs.started == [0, 2, 3]
     assert "4 jobs, 4 done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("left", "wanted"), [([0, 2, 5, 6], [[0, 1, 2, 3, 4, 5, 6]]), ([0, 29], [[0], [29]]), ([3, 4], [[3, 4]]), ([], [])]
+)
+def test_a_restart_does_not_queue_many_jobs_that_are_done(left, wanted, tmp_path, monkeypatch):
+    jobs = [Job(number, (), str(number)) for number in range(30)]
+    for job in jobs:
+        Record("failed" if job.number in left else "done").save(tmp_path / job.folder)
+    sweeper = GridSweeper()
+    sweeper.state = Sweep(tmp_path, "basic", [], [], jobs)
+    launched = []
+    monkeypatch.setattr(sweeper, "launch", lambda jobs: launched.append([job.number for job in jobs]))
+    sweeper.search([])
+    assert launched == wanted
 
 
 @pytest.mark.slow

@@ -11,8 +11,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from anchor.errors import ConfigError
 from launch.sweeps.files import read_json, write_json
 from launch.sweeps.job import JobExit
-from launch.sweeps.search import JOURNAL
+from launch.sweeps.search import JOURNAL, OptunaSweeper
 from launch.sweeps.space import all_values, distribution_of, write_value
+from launch.sweeps.state import Job, Sweep
 
 optuna = pytest.importorskip("optuna", reason="the search needs optuna")
 LOG_LR = "module.lr=tag(log,interval(1e-4,1e-1))"
@@ -167,6 +168,37 @@ def test_a_grid_runs_every_combination_once_in_a_shuffled_order(search, runs):
     jobs = json.loads(Path("sweep/sweep.json").read_text())["jobs"]
     assert len({tuple(job["overrides"]) for job in jobs}) == len(jobs) == 6
     assert [tuple(job["overrides"]) for job in jobs] != sorted(tuple(job["overrides"]) for job in jobs)
+
+
+def test_a_grid_asked_several_at_once_and_restarted_repeats_nothing(monkeypatch):
+    study = optuna.create_study()
+    combinations = []
+
+    def start(jobs):
+        sweeper = OptunaSweeper(sampler="grid", n_jobs=2)
+        sweeper.space = {key: distribution_of(parse(f"{key}=1,2,3")) for key in "ab"}
+        sweeper.state = Sweep(Path("sweep"), "optuna", [], ["a", "b"], jobs)
+        combinations[:] = sweeper._combinations()
+        sweeper._settle(study)
+        return sweeper
+
+    def ask(sweeper):
+        numbers = [sweeper._ask(study, combinations) for _ in range(2)]
+        sweeper.state.jobs += [Job(number, (), str(number)) for number in numbers]
+
+    first = start([])
+    ask(first)
+    first.state.jobs += [Job(first._ask(study, combinations), (), "2")]
+    with monkeypatch.context() as killed:
+        killed.setattr(study, "ask", lambda space: optuna.Study.ask(study))
+        first._ask(study, combinations)  # and is killed before this one has its values
+    second = start(first.state.jobs)
+    study.enqueue_trial(combinations[3], user_attrs={"combination": 3})  # as one killed before it asked leaves it
+    while len(second.state.jobs) < len(combinations):
+        ask(second)
+    ran = [study.trials[job.number].params for job in second.state.jobs]
+    assert len(ran) == 9
+    assert sorted(map(str, ran)) == sorted(map(str, combinations))
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback
 
 __all__ = ["OverfitCheck"]
@@ -14,7 +15,10 @@ LOSSES = ("train/loss", "train/sync_loss", "train/l1")  # the first of them that
 
 
 class OverfitCheck(Callback):
-    """End training when the loss of the repeated batches has fallen to ``share`` of its first value, and say so."""
+    """End training when the loss of the repeated batches has fallen to ``share`` of its first value, and say so.
+
+    The loss is the mean over the ranks: each has batches of its own, and all must end at the same step.
+    """
 
     def __init__(self, share: float = 0.5) -> None:
         self.share = share
@@ -25,7 +29,8 @@ class OverfitCheck(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Read the loss of the step."""
         self.name = self.name or next(name for name in LOSSES if name in trainer.callback_metrics)
-        loss = float(trainer.callback_metrics[self.name])
+        own = torch.tensor(float(trainer.callback_metrics[self.name]), device=trainer.strategy.root_device)
+        loss = float(trainer.strategy.reduce(own, reduce_op="mean"))
         self.steps += 1
         self.first = loss if self.steps == 1 else self.first
         self.least = min(self.least, loss)

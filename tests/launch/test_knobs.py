@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -19,6 +20,7 @@ from launch.batch_size import search
 from launch.networks import CompileNetworks, explain_failure
 from launch.worker import run
 from lightning_modules import QualityModule
+from lightning_modules.callbacks import OverfitCheck
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -104,6 +106,34 @@ def test_overfit_shows_one_batch_until_its_loss_has_fallen(composed, tmp_path, c
     assert len(lines) == steps
     assert len({json.dumps(json.loads(line)["keys"]) for line in lines}) == 1
     assert "it learns" in capsys.readouterr().err
+
+
+class OfSeveral:
+    """A strategy on one of several ranks, of whose ``losses`` it knows."""
+
+    root_device = torch.device("cpu")
+
+    def __init__(self, losses):
+        self.losses = iter(losses)
+
+    def reduce(self, value, reduce_op):
+        everybodys = next(self.losses)
+        assert float(value) in everybodys
+        return torch.tensor(everybodys).mean()
+
+
+def test_overfit_ends_at_the_same_step_on_every_rank():
+    losses = torch.tensor([[1.0, 1.0], [0.7, 0.8], [0.49, 0.55], [0.4, 0.5]]).tolist()
+    ends = []
+    for rank in range(2):
+        check, ended = OverfitCheck(), []
+        trainer = SimpleNamespace(callback_metrics={}, should_stop=False, strategy=OfSeveral(losses))
+        for row in losses:
+            trainer.callback_metrics["train/loss"] = torch.tensor(row[rank])
+            check.on_train_batch_end(trainer, None)
+            ended.append(trainer.should_stop)
+        ends.append((ended, check.least))
+    assert ends == [([False, False, False, True], pytest.approx(0.45))] * 2
 
 
 @pytest.mark.parametrize("value", ["0.5", "-1", "true"])

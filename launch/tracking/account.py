@@ -61,7 +61,8 @@ def look_at_server(patience_s: float | None = None) -> str:
         f"{base_url()}/graphql", json.dumps(QUESTION).encode(), {"Content-Type": "application/json"}
     )
     if key := _find_key():
-        request.add_header("Authorization", "Basic " + base64.b64encode(f"api:{key}".encode()).decode())
+        word = "Basic " + base64.b64encode(f"api:{key}".encode()).decode()
+        request.add_unredirected_header("Authorization", word)  # the key is for this server alone
     try:
         with urllib.request.urlopen(request, timeout=patience_s) as answer:  # noqa: S310
             answer.read(1 << 20)

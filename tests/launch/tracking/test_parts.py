@@ -1,15 +1,17 @@
 """The parts of the tracker, each by itself."""
 
 import atexit
+import io
 import json
 import subprocess
 import time
+from urllib.request import HTTPRedirectHandler
 
 import numpy as np
 import pytest
 import torch
 
-from launch.tracking.account import base_url, has_key, shown_server
+from launch.tracking.account import base_url, has_key, look_at_server, shown_server
 from launch.tracking.callback import held_origin, histogram, without_secrets
 from launch.tracking.feed import Feed
 from launch.tracking.git import describe_git
@@ -91,6 +93,22 @@ def test_the_key_is_found_where_the_client_finds_it(tmp_path, monkeypatch):
     assert not has_key()
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     assert has_key()
+
+
+def test_the_key_does_not_follow_to_another_server(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "https://board.example.org")
+    asked = []
+
+    def answer(request, timeout):
+        asked.append(request)
+        return io.BytesIO(b"{}")
+
+    monkeypatch.setattr("urllib.request.urlopen", answer)
+    assert look_at_server() == ""
+    assert asked[0].get_header("Authorization").startswith("Basic ")
+    onward = HTTPRedirectHandler().redirect_request(asked[0], None, 302, "", {}, "https://other.example.org/")
+    assert not onward.has_header("Authorization")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from anchor.errors import ConfigError
-from launch.sweeps.files import hold
+from launch.locks import claim
 from launch.sweeps.state import JOB_LOCK, Job, Record, Sweep, read_record, read_sweep
 from launch.sweeps.table import best_of, read_curves
 
@@ -67,7 +67,7 @@ def _run_held(
     with contextlib.ExitStack() as stack:
         is_ours = True
         try:
-            stack.enter_context(hold(folder / JOB_LOCK, f"{folder}: job {job.number} is being run already"))
+            stack.enter_context(claim(folder / JOB_LOCK, f"{folder}: job {job.number} is being run already"))
         except ConfigError as error:
             is_ours = False  # its record is not ours to write
             if config.accelerator.nodes == 1:

@@ -15,8 +15,8 @@ from omegaconf import OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from anchor.errors import ConfigError
+from launch.locks import claim
 from launch.sweeps.compose import check_job, compose_job, job_folder
-from launch.sweeps.files import hold
 from launch.sweeps.job import BASIC_LAUNCHER
 from launch.sweeps.state import SWEEP_LOCK, Job, Sweep, read_sweep
 from launch.sweeps.table import count_rows, read_rows, render_table
@@ -73,7 +73,7 @@ class AnchorSweeper(Sweeper):
             )
         overrides = list({override.get_key_element(): override for override in overrides}.values())  # the last one wins
         definition = sorted(str(override.input_line) for override in overrides)
-        with hold(self.folder / SWEEP_LOCK, f"{self.folder}: another sweep runs there"):
+        with claim(self.folder / SWEEP_LOCK, f"{self.folder}: another sweep runs there"):
             found = read_sweep(self.folder)
             if found is not None:
                 found.check_same(self.name, definition)

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from anchor import __version__
+from launch.locks import hold
 from launch.tracking.git import describe_git
 from launch.tracking.lineage import Artefact, checkpoint_artefact
 from launch.tracking.live import start_beside
-from launch.tracking.locks import hold
 from launch.tracking.media import DrawnClip, draw_strip, save_clip
 
 __all__ = ["LOCK", "STEP", "main"]

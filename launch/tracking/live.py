@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from anchor.errors import AnchorError
+from launch.locks import hold
 from launch.tracking.account import look_at_server
-from launch.tracking.locks import hold
 from launch.tracking.sync import SYNC_LOCK, Part, end_client, find_parts, mark_sent, send, sync_environment
 
 __all__ = ["main", "start_beside"]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from anchor.errors import ConfigError
+from launch.locks import hold, is_held
 from launch.tracking.account import HOW_TO_LOG_IN, has_key, look_at_server, shown_server
-from launch.tracking.locks import hold, is_held
 
 __all__ = [
     "SENT",

@@ -11,7 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from anchor.__main__ import main
-from launch.sweeps.files import hold, read_json, write_json
+from launch.locks import claim
+from launch.sweeps.files import read_json, write_json
 from launch.sweeps.grid import GridSweeper
 from launch.sweeps.job import JobExit
 from launch.sweeps.state import Job, Record, Sweep
@@ -150,7 +151,7 @@ def test_another_sweep_in_the_same_folder_is_refused(words, says, sweep, runs, c
 
 
 def test_two_living_sweeps_never_share_a_folder(sweep, runs, capsys):
-    with hold(Path("sweep/.sweep.lock"), "x"):
+    with claim(Path("sweep/.sweep.lock"), "x"):
         assert sweep("module.lr=1e-4") == 2
     said = capsys.readouterr().err
     assert "sweep: another sweep runs there" in said
@@ -161,17 +162,17 @@ def test_two_living_sweeps_never_share_a_folder(sweep, runs, capsys):
 
 def test_a_lock_dies_with_its_process(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from launch.sweeps.files import hold\n"
-        "with hold(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from launch.locks import claim\n"
+        "with claim(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(60)"
     )
     path = tmp_path / "lock"
     process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"held\n"
-    with pytest.raises(ValueError, match=f"x .process {process.pid} on"), hold(path, "x"):
+    with pytest.raises(ValueError, match=f"x .process {process.pid} on"), claim(path, "x"):
         pass
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with hold(path, "x"):
+    with claim(path, "x"):
         pass
 
 
@@ -237,7 +238,7 @@ def test_a_sweep_may_stand_in_a_configuration(runs):
 
 @pytest.mark.slow
 def test_a_job_that_another_process_runs_is_left_to_it(sweep, runs, capsys):
-    with hold(Path("sweep/1/.job.lock"), "x"):
+    with claim(Path("sweep/1/.job.lock"), "x"):
         write_json(Path("sweep/1/job.json"), {"status": "running", "monitor": "val/l1"})
         assert sweep("module.lr=1e-4,3e-4") == 1
     said = capsys.readouterr()
@@ -250,7 +251,7 @@ def test_a_job_that_another_process_runs_is_left_to_it(sweep, runs, capsys):
 @pytest.mark.slow
 def test_the_nodes_of_a_job_run_it_together_and_one_keeps_the_record(sweep, runs, monkeypatch):
     monkeypatch.setattr("launch.sweeps.plugin.check_job", lambda composed, here: None)  # as if a scheduler started them
-    with hold(Path("sweep/0/.job.lock"), "the first node"):
+    with claim(Path("sweep/0/.job.lock"), "the first node"):
         assert sweep("module.lr=1e-4", "accelerator.nodes=2") == 1
     assert runs.started == [0]
     assert not Path("sweep/0/job.json").exists()

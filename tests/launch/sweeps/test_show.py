@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from anchor.__main__ import main
+from launch.locks import claim
 from launch.sweeps.dots import Dot, dot_chart
-from launch.sweeps.files import hold, write_json
+from launch.sweeps.files import write_json
 from launch.sweeps.state import JOB_LOCK, Job, Record, Sweep
 
 LRS = ("1e-05", "0.0001", "0.001", "0.01")
@@ -74,7 +75,7 @@ def test_the_page_can_be_left_out(folder, capsys):
 
 def test_a_running_job_is_known_by_its_lock(folder, capsys):
     Record("running", None, "val/l1").save(folder / "3")
-    with hold(folder / "3" / JOB_LOCK, "x"):
+    with claim(folder / "3" / JOB_LOCK, "x"):
         assert "1 running" in show(folder, capsys)[1]
     assert "job 3 stopped: its process ended without a word" in show(folder, capsys)[1]
 

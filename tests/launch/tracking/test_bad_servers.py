@@ -8,7 +8,7 @@ import torch
 from wandb_files import written_runs
 from wandb_server import WandbStandIn, closed_port, silent_server
 
-from launch.tracking.locks import is_held
+from launch.locks import is_held
 
 WORDS = ("trainer.max_steps=6", "trainer.val_check_interval=3", "callbacks.record.every_n_steps=1")
 SECRET = "local-5ecr3t5ecr3t5ecr3t5ecr3t5ecr3t5ecr3t5ecr"

@@ -1,6 +1,7 @@
 """The parts of the tracker, each by itself."""
 
 import atexit
+import errno
 import io
 import json
 import subprocess
@@ -11,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from launch.locks import claim, hold, is_held
 from launch.tracking.account import base_url, has_key, look_at_server, shown_server
 from launch.tracking.callback import held_origin, histogram, without_secrets
 from launch.tracking.feed import Feed
 from launch.tracking.git import describe_git
 from launch.tracking.lineage import checkpoint_artefact, hash_file
-from launch.tracking.locks import hold, is_held
 from launch.tracking.logger import WandbTracker
 from launch.tracking.media import DrawnClip, clip_frames, draw_strip
 
@@ -174,6 +175,20 @@ def test_a_lock_is_held_by_one_and_ends_with_its_holder(tmp_path):
         with hold(path) as is_ours_too:
             assert not is_ours_too
     assert not is_held(path)
+
+
+@pytest.mark.parametrize("word", ["ENOLCK", "ENOTSUP", "ENOSYS", "EINVAL"])
+def test_a_file_system_without_locks_is_trusted(word, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(getattr(errno, word), "no locks")
+
+    monkeypatch.setattr("launch.locks.fcntl.flock", refuse)
+    path = tmp_path / "x.lock"
+    path.touch()
+    assert not is_held(path)
+    with hold(path) as is_ours, claim(path, "x"):
+        assert is_ours
+        assert not is_held(path)
 
 
 def test_a_histogram_counts_what_is_finite():

@@ -10,8 +10,8 @@ from wandb_server import WandbStandIn, closed_port, silent_server
 from anchor.__main__ import main
 from anchor.ops.mel import log_mel, mel_config_hash
 from anchor.shards import ShardSet, ShardSetWriter, encode_clip
+from launch.locks import hold
 from launch.tracking.lineage import hash_file
-from launch.tracking.locks import hold
 from launch.tracking.sync import SENT, find_parts
 
 

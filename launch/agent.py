@@ -48,6 +48,7 @@ class _Rank:
     output: RankOutput
     words: Path  # where it leaves its failure
     ended_s: float | None = None  # since 1970, when it was noticed
+    is_told: bool = False  # to stop
     is_killed: bool = False  # by us
 
     def poll(self) -> int | None:
@@ -107,10 +108,14 @@ class Agent(SimpleElasticAgent):
                 raise Interrupted(number, at_once=True)
             return
         self.stop, self._stop_until = number, time.monotonic() + self.stop_timeout_s
+        self._pass_on()
+
+    def _pass_on(self) -> None:
         for rank in self.ranks:
-            if rank.process.poll() is None:
+            if self.stop is not None and not rank.is_told and rank.process.poll() is None:
+                rank.is_told = True
                 with suppress(ProcessLookupError):
-                    rank.process.send_signal(number)
+                    rank.process.send_signal(self.stop)
 
     def _check_stop(self) -> None:
         if self.stop is not None:
@@ -122,6 +127,10 @@ class Agent(SimpleElasticAgent):
         spec, restart = worker_group.spec, self.nodes.round
         self._remaining_restarts = max(0, spec.max_restarts - restart)  # of the whole job, whichever node asked
         self.failures, self._dying_until, self.ranks = [], 0.0, []
+        if self.stop is not None:  # it came while there was no rank to tell
+            status = 143 if self.stop == signal.SIGTERM else 75
+            self.nodes.exchange(Failure(-1, socket.gethostname(), status, time.time(), "", True))
+            self._check_stop()
         log_heading = f"start on {socket.gethostname()}" + (
             f", restart {restart} of {spec.max_restarts}" * bool(restart)
         )
@@ -157,6 +166,7 @@ class Agent(SimpleElasticAgent):
                 assert source is not None
                 output.follow(source, sink)
             self.ranks.append(_Rank(worker.global_rank, process, output, words))
+            self._pass_on()  # a signal may have come since the process began to be made
         return {i: rank.process.pid for i, rank in enumerate(self.ranks)}
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:

@@ -22,6 +22,7 @@ __all__ = [
     "read_failure",
     "report",
     "show",
+    "speaks_of_another",
 ]
 
 FAILURE_FILE = "ANCHOR_FAILURE_FILE"  # where the agent wants to read it
@@ -55,8 +56,7 @@ class Failure:
     @property
     def is_echo(self) -> bool:
         """Whether it only says that another rank has gone."""
-        last = self.text.strip().rpartition("\n")[2]
-        return self.status == -signal.SIGABRT or (not self.is_sentence and bool(ECHO.search(last)))
+        return self.status == -signal.SIGABRT or (not self.is_sentence and speaks_of_another(self.text))
 
     @property
     def who(self) -> str:
@@ -71,6 +71,11 @@ class Failure:
     def from_json(text: str | bytes) -> Failure:
         """What ``to_json`` wrote."""
         return Failure(**json.loads(text))
+
+
+def speaks_of_another(text: str) -> bool:
+    """Whether a traceback, or an error's words, end in what a rank says when another one has gone."""
+    return bool(ECHO.search(text.strip().rpartition("\n")[2]))
 
 
 def report(text: str, status: int, is_sentence: bool = False) -> bool:

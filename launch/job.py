@@ -82,7 +82,7 @@ def run_job(
         with _signals_to(agent):
             agent.run()
     except Interrupted as stop:
-        raise _interrupted(stop.number, stop.at_once) from None
+        raise _interrupted(stop.number, stop.at_once, nodes.round) from None
     except EndedError:
         agent.failures = nodes.exchange(None)
     finally:
@@ -91,6 +91,8 @@ def run_job(
     if failures:
         first = failures[0]
         if first.status in STOPPED or agent.stop is not None:
+            if first.text and first.status not in STOPPED and not first.is_sentence:
+                say(show(first, failures[1:], log_path(run_dir, first.rank)))
             raise _stopped(first, agent.stop, options["stop_timeout_s"])
         if first.is_sentence:
             raise JobError(first.exit_status, first.text)
@@ -98,7 +100,7 @@ def run_job(
         last = first.text.strip().rpartition("\n")[2] or describe_status(first.status)
         raise JobError(first.exit_status, f"{first.who} ended the run: {last}")
     if agent.stop is not None and not (run_dir / RESULT).is_file():
-        raise _interrupted(agent.stop, at_once=False)
+        raise _interrupted(agent.stop, False, nodes.round)
     until = time.monotonic() + RESULT_S
     while not (run_dir / RESULT).is_file():  # another node's rank 0 wrote it
         if time.monotonic() > until:
@@ -195,10 +197,13 @@ def loading_environment(devices: int) -> dict[str, str]:
     }
 
 
-def _interrupted(number: int, at_once: bool) -> StoppedError:
+def _interrupted(number: int, at_once: bool, restart: int) -> StoppedError:
     if at_once:
         return StoppedError(130, "ended at once by a second Ctrl-C; the same run_dir goes on from its last checkpoint")
     status = 75 if number == signal.SIGUSR1 else 128 + number
+    if restart > 0:
+        text = f"stopped by {_name(number)} before restart {restart}; the same run_dir goes on from its last checkpoint"
+        return StoppedError(status, text)
     return StoppedError(status, f"stopped by {_name(number)} before the first step; nothing was to be saved")
 
 

@@ -1,9 +1,9 @@
 """What SIGTERM, SIGINT and SIGUSR1 ask of a process that trains: to leave at the next step, with everything saved.
 
 A handler of Python's runs only when its main thread comes back from C++, and must not wait for other ranks there. So
-the handler does next to nothing; a thread of its own reads the numbers of signals from a pipe, keeps what was asked
-for, and ends the process where the main thread cannot: before training there is nothing to save, and a rank that hangs
-must not hold the others beyond the time that schedulers give.
+the handler does next to nothing and counts nothing, for it may be late by a whole step; a thread of its own reads the
+numbers of signals from a pipe, keeps what was asked for, and ends the process where the main thread cannot: before
+training there is nothing to save, and a rank that hangs must not hold the others beyond the time that schedulers give.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["STOP", "FetchInterruptedError", "Stop", "StoppedError", "catch_signals"]
+__all__ = ["STOP", "STOP_TIMEOUT_S", "FetchInterruptedError", "Stop", "StoppedError", "catch_signals"]
 
 STATUSES = {signal.SIGTERM: 143, signal.SIGINT: 75, signal.SIGUSR1: 75}  # 75, EX_TEMPFAIL: start it again to go on
 AT_ONCE = {**STATUSES, signal.SIGINT: 130}  # for a second signal
 SAME_S = 2.0  # a scheduler, a shell and an agent may each pass on one and the same stop: that much apart it is one
-LEAVE_S = 15.0  # for the step, and what the other ranks do meanwhile; Kubernetes and SLURM kill after 30 s
-SAVE_S = 60.0  # that long for a save that has begun: a whole one is worth more than a prompt end
+STOP_TIMEOUT_S = 20.0  # until the agent kills, unless launch.stop_timeout_s says otherwise; Kubernetes and SLURM: 30 s
+LEAVE_SHARE = 0.75  # of that for the step and what the other ranks do meanwhile, and again for what follows a save
+SAVE_S = 60.0  # at least that long for a save that has begun: a whole one is worth more than a prompt end
 
 
 class StoppedError(SystemExit):
@@ -57,42 +58,61 @@ class Stop:
         self.is_saving = False
         self.is_agreed = False  # every rank knows: another signal changes nothing
         self.is_waiting = False  # for the loader: the main thread may be thrown out of it
-        self._came_at = 0.0
+        self.leave_s = LEAVE_SHARE * STOP_TIMEOUT_S
+        self._came_at: float | None = None  # when the first signal was counted
+        self._saved_at = 0.0  # when the last save began or ended
+
+    def limit(self, stop_timeout_s: float) -> None:
+        """Leave well before the agent kills, which it does ``stop_timeout_s`` after the signal."""
+        self.leave_s = LEAVE_SHARE * stop_timeout_s
 
     @property
     def status(self) -> int:
         """The exit status that answers the signal; 0 where none came."""
         return STATUSES[self.number] if self.number is not None else 0
 
-    def receive(self, number: int) -> None:
-        """Keep the first signal; a second one ends the process, and so does one before training."""
-        now = time.monotonic()
+    def note(self, number: int) -> None:
+        """Keep the signal for the main thread, which may be sooner than the thread that counts, or much later."""
         if self.number is None:
-            self.number, self._came_at = signal.Signals(number), now
+            self.number = signal.Signals(number)
+
+    def receive(self, number: int) -> None:
+        """Count a signal: a second one ends the process, and so does one before training."""
+        now = time.monotonic()
+        self.note(number)
+        if self._came_at is None:
+            self._came_at = now
             if not self.is_training:
-                _end(self.status, f"stopped by {self.number.name} before the first step")
+                _end(self.status, f"stopped by {signal.Signals(number).name} before the first step")
         elif now - self._came_at > SAME_S and not self.is_agreed:
             _end(AT_ONCE[signal.Signals(number)], "stopped at once")
 
     def check_time(self) -> None:
         """End the process if it should have left by now."""
-        if self.number is None:
+        if self.number is None or self._came_at is None:
             return
-        waited_s = time.monotonic() - self._came_at
-        if waited_s > (SAVE_S if self.is_saving else LEAVE_S):
+        waited_s, limit_s = time.monotonic() - max(self._came_at, self._saved_at), self.leave_s
+        if self.is_saving:
+            limit_s, why = max(SAVE_S, limit_s), "did not end its save, and the checkpoint before it stands"
+        elif self._saved_at > self._came_at:
+            why = "did not leave after a save"
+        else:
+            why = "did not end its step, so nothing more was saved"
+        if waited_s > limit_s:
             _end(
                 self.status,
-                f"stopped by {self.number.name}; some rank did not end its step within {LEAVE_S:.0f} s, so nothing "
-                "more was saved: the same command goes on from last.ckpt",
+                f"stopped by {self.number.name}; within {limit_s:.0f} s some rank {why}: the same command goes on "
+                "from last.ckpt",
             )
 
     @contextlib.contextmanager
     def saving(self) -> Iterator[None]:
-        """While a checkpoint is written."""
-        before, self.is_saving = self.is_saving, True
+        """While a checkpoint is written; whoever must leave has its time anew after it."""
+        self._saved_at, before, self.is_saving = time.monotonic(), self.is_saving, True
         try:
             yield
         finally:
+            self._saved_at = time.monotonic()
             self.is_saving = before
 
     def begin_waiting(self) -> None:
@@ -122,7 +142,7 @@ def catch_signals() -> None:
 
 
 def _interrupt_fetch(number: int, frame: FrameType | None) -> None:
-    STOP.receive(number)  # the thread does so too, and both may be first
+    STOP.note(number)
     if STOP.is_waiting:
         STOP.is_waiting = False
         raise FetchInterruptedError

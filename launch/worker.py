@@ -26,9 +26,9 @@ from typing import Any, NoReturn
 from anchor.errors import AnchorError, ConfigError
 from anchor.guard import check_packages
 from launch.agreement import DisagreementError, compare_ranks
-from launch.failures import BAD_INPUT, report
+from launch.failures import BAD_INPUT, report, speaks_of_another
 from launch.spares import SPARE, wait_for_order
-from launch.stops import STOP, StoppedError, catch_signals
+from launch.stops import STOP, STOP_TIMEOUT_S, StoppedError, catch_signals
 
 __all__ = ["AGENT_PID", "CONFIG_HASH", "RESTART", "RESULT", "hash_config", "leave", "main", "run"]
 
@@ -92,7 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
             is_sentence=True,
         )
     except Exception as error:
-        if STOP.number is not None:
+        is_echo = int(os.environ.get("WORLD_SIZE", "1")) > 1 and isinstance(error, RuntimeError)
+        if STOP.number is not None and is_echo and speaks_of_another(str(error)):
             print("anchor train: stopped; another rank had left before, and nothing more was saved.", file=sys.stderr)
             return STOP.status
         from launch.accelerators import explain_memory
@@ -147,6 +148,7 @@ def run(config_path: Path) -> dict[str, Any]:
     quieten()
 
     config: Any = OmegaConf.to_container(OmegaConf.load(config_path), resolve=True)
+    STOP.limit(float((config.get("launch") or {}).get("stop_timeout_s", STOP_TIMEOUT_S)))
     machine = resolve_machine(config["accelerator"])
     check_world(machine.world_size, machine.devices)
     if machine.name == "cpu":

@@ -13,6 +13,7 @@ from launch.accelerators import Machine
 from launch.failures import Failure, find_first
 from launch.job import JobError, run_job
 from launch.output import RankOutput, log_path
+from launch.rendezvous import Nodes
 from launch.spares import count_spares
 from launch.worker import has_saved
 
@@ -182,6 +183,63 @@ def test_a_signal_reaches_every_rank_as_it_is(ranks, number, status):
     assert "stopped by" in str(error)
     assert sorted(path.name for path in ranks.run_dir.glob("got-*")) == [f"got-{rank}-{int(number)}" for rank in (0, 1)]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+HANGS = "(run_dir / f'started-{rank}-{restart[0]}').touch()\ntime.sleep(60)\n"
+
+
+def test_a_signal_before_any_rank_starts_none(ranks, monkeypatch):
+    join = Nodes.next_rendezvous
+
+    def join_and_stop(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return join(self)
+
+    monkeypatch.setattr(Nodes, "next_rendezvous", join_and_stop)
+    error = ranks(HANGS, stop_timeout_s=2)
+    assert (error.status, list(ranks.run_dir.glob("started-*"))) == (143, [])
+    assert "stopped by SIGTERM before the first step" in str(error)
+
+
+def test_a_signal_while_ranks_end_for_a_restart_starts_none_again(ranks, monkeypatch):
+    collect = agent.Agent._collect
+
+    def collect_and_stop(self):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        collect(self)
+
+    monkeypatch.setattr(agent.Agent, "_collect", collect_and_stop)
+    dies = "(run_dir / f'started-{rank}-{restart[0]}').touch()\nmeet('up', 2)\nif restart[0] == '0': os._exit(9)\n"
+    error = ranks(dies + "time.sleep(60)", max_restarts=1, stop_timeout_s=2)
+    assert error.status == 75
+    assert "before restart 1" in str(error)
+    assert {path.name for path in ranks.run_dir.glob("started-*")} == {"started-0-0", "started-1-0"}
+
+
+def test_a_signal_while_ranks_are_being_started_reaches_them_all(ranks, monkeypatch):
+    start, count = agent.start_process, []
+
+    def start_and_stop(*arguments):
+        process = start(*arguments)
+        if not count:
+            os.kill(os.getpid(), signal.SIGTERM)
+        count.append(process)
+        return process
+
+    monkeypatch.setattr(agent, "start_process", start_and_stop)
+    error = ranks(HANGS, stop_timeout_s=3)
+    assert error.status == 143
+    assert [process.returncode for process in count] == [-signal.SIGTERM] * 2
+
+
+def test_a_rank_that_fails_at_a_stop_is_heard(ranks, capfd):
+    says = "    if rank: report('Traceback\\nValueError: x', 1); sys.exit(1)\n"
+    fails = SAVES.replace("    sys.exit", says + "    sys.exit")
+    signal_when(ranks.run_dir / "up-1", signal.SIGTERM)
+    error = ranks(fails)
+    assert error.status == 1
+    assert "rank 1" in str(error)
+    assert "Traceback" in capfd.readouterr().err
 
 
 DEAF = """

@@ -36,22 +36,27 @@ class TrackingCallback(Callback):
 
     def __init__(self, tracker: WandbTracker, config: Mapping[str, Any]) -> None:
         self.tracker, self.config = tracker, config
+        self._held: dict[str, str] = {}  # what the checkpoint gone on from says
+        self._forked_from = ""
         self._clips: FixedClips | None = None
         self._validations = 0
         self._is_drawing = tracker.media_every > 0 and tracker.media_clips > 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The run's name on the board: whoever goes on from the checkpoint goes on with it."""
-        return {"run_id": self.tracker.run_id, "project": self.tracker.about["project"]}
+        """The run's name on the board, and the name of the run that it began from, if it is a fork."""
+        fork = {"forked_from": self._forked_from} if self._forked_from else {}
+        return {"run_id": self.tracker.run_id, "project": self.tracker.about["project"], **fork}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the run of the checkpoint."""
-        self.tracker.run_id, self.tracker.is_resumed = str(state_dict["run_id"]), True
+        """Keep what the checkpoint says until it is known where it lies."""
+        self._held = {key: str(value) for key, value in state_dict.items()}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the run, now that it is known which one, and say what it is made of."""
         self.tracker.step = lambda: batches_seen(trainer)
-        self.tracker.start(without_secrets(self.config))
+        self._identify(trainer.ckpt_path)
+        fork = {"forked_from": self._forked_from} if self._forked_from else {}
+        self.tracker.start({**without_secrets(self.config), **fork})
         if not trainer.is_global_zero:
             return
         self._guard(self._tell_inputs, trainer)
@@ -75,6 +80,17 @@ class TrackingCallback(Callback):
         """Close the record soon: the other ranks of a run that fails are being ended."""
         code = getattr(exception, "code", None)  # of a stop that was asked for
         self._guard(close_trackers, trainer, code if isinstance(code, int) and code else FAILED, LAST_WORDS_S)
+
+    def _identify(self, resume: Any) -> None:
+        """Go on with the run of the checkpoint ``resume`` if it is this run's; from another's, several may begin."""
+        if not self._held:
+            return
+        own = (self.tracker.run_dir / "checkpoints").resolve()
+        if resume is not None and own in Path(resume).resolve().parents:
+            self.tracker.run_id, self.tracker.is_resumed = self._held["run_id"], True
+            self._forked_from = self._held.get("forked_from", "")
+        else:
+            self._forked_from = self._held["run_id"]
 
     def _tell_inputs(self, trainer: L.Trainer) -> None:
         source = getattr(trainer.datamodule, "source", None)  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import time
+from types import SimpleNamespace
 from urllib.request import HTTPRedirectHandler
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from launch.locks import claim, hold, is_held
 from launch.tracking.account import base_url, has_key, look_at_server, shown_server
-from launch.tracking.callback import held_origin, histogram, without_secrets
+from launch.tracking.callback import TrackingCallback, held_origin, histogram, without_secrets
 from launch.tracking.feed import Feed
 from launch.tracking.git import describe_git
 from launch.tracking.lineage import checkpoint_artefact, hash_file
@@ -175,6 +176,31 @@ def test_a_lock_is_held_by_one_and_ends_with_its_holder(tmp_path):
         with hold(path) as is_ours_too:
             assert not is_ours_too
     assert not is_held(path)
+
+
+def test_only_the_own_checkpoints_go_on_with_a_run(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(WandbTracker, "start", lambda self, config: opened.append((self.run_id, config)))
+
+    def begin(job, state=None, resume=None):
+        tracker = WandbTracker(run_dir=str(tmp_path / job))
+        callback = TrackingCallback(tracker, {"seed": 1})
+        if state is not None:
+            callback.load_state_dict(state)
+        callback.on_train_start(SimpleNamespace(ckpt_path=resume, is_global_zero=False), None)
+        return callback.state_dict(), tracker.is_resumed
+
+    parent, _ = begin("parent")
+    own = tmp_path / "parent" / "checkpoints" / "last.ckpt"
+    assert begin("parent", parent, own) == (parent, True)
+    forks = [begin(job, parent, own) for job in ("sweep/0", "sweep/1")]
+    assert len({parent["run_id"], *(fork["run_id"] for fork, _ in forks)}) == 3
+    assert not any(is_resumed for _, is_resumed in forks)
+    assert [config for _, config in opened[2:]] == [{"seed": 1, "forked_from": parent["run_id"]}] * 2
+    fork = forks[0][0]
+    again, is_resumed = begin("sweep/0", fork, tmp_path / "sweep" / "0" / "checkpoints" / "top" / "step-2.ckpt")
+    assert (again, is_resumed) == (fork, True)
+    assert opened[-1] == (fork["run_id"], {"seed": 1, "forked_from": parent["run_id"]})
 
 
 @pytest.mark.parametrize("word", ["ENOLCK", "ENOTSUP", "ENOSYS", "EINVAL"])

@@ -24,6 +24,7 @@ from launch.failures import BAD_INPUT, FAILURE_FILE, STOPPED, Failure, find_firs
 from launch.output import RankOutput, log_path
 from launch.rendezvous import Nodes
 from launch.spares import Spares, start_process
+from launch.start import START
 from launch.worker import AGENT_PID, RESTART
 
 __all__ = ["Agent", "Interrupted"]
@@ -154,6 +155,7 @@ class Agent(SimpleElasticAgent):
                 "TORCH_NCCL_ASYNC_ERROR_HANDLING": os.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),
                 AGENT_PID: os.getpid(),
                 FAILURE_FILE: words,
+                START: spec.rdzv_handler.get_run_id(),
                 RESTART: f"{restart}/{spec.max_restarts}",
             }
             if worker.global_rank == 0 and sys.stderr.isatty():

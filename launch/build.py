@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from anchor.errors import CheckpointError, ConfigError
 from anchor.models import check_mel, load_network, read_checkpoint
 from launch.accelerators import Machine, check_trainer
-from launch.checkpoints import AtomicCheckpointIO, Choice, choose_resume
+from launch.checkpoints import AtomicCheckpointIO, Choice, choose_resume, find_state
 from launch.networks import CompileNetworks, prepare_networks
 from launch.ranks import SameBuffers
 from launch.targets import check_targets
@@ -61,6 +61,8 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
     resume = choose_resume(config)
     if resume.path is not None:
         check_resume(resume.path, module.hparams)
+    if (state := find_state(trainer)) is not None:
+        state.origin = resume.origin
     return Run(module, datamodule, trainer, resume)
 
 

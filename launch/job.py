@@ -199,7 +199,7 @@ def loading_environment(devices: int) -> dict[str, str]:
 
 def _interrupted(number: int, at_once: bool, restart: int) -> StoppedError:
     if at_once:
-        return StoppedError(130, "ended at once by a second Ctrl-C; the same run_dir goes on from its last checkpoint")
+        return StoppedError(130, "ended at once by a second Ctrl-C; the same run_dir with resume=auto goes on")
     status = 75 if number == signal.SIGUSR1 else 128 + number
     if restart > 0:
         text = f"stopped by {_name(number)} before restart {restart}; the same run_dir goes on from its last checkpoint"
@@ -210,14 +210,12 @@ def _interrupted(number: int, at_once: bool, restart: int) -> StoppedError:
 def _stopped(first: Failure, number: int | None, stop_timeout_s: float) -> StoppedError:
     by = f"by {_name(number)}" if number is not None else "on a rank"
     if first.status in STOPPED:
-        return StoppedError(first.status, f"stopped {by}; the same run_dir goes on from its last checkpoint")
+        return StoppedError(first.status, f"stopped {by}; the same run_dir with resume=auto goes on")
     if first.status == -signal.SIGKILL:
         return StoppedError(137, f"stopped {by}, and killed after {stop_timeout_s:.0f} s; the last checkpoint stands")
     if number is not None and not first.text:
         status = 75 if number == signal.SIGUSR1 else 128 + number
-        return StoppedError(
-            status, f"stopped {by} before it could save; the same run_dir goes on from its last checkpoint"
-        )
+        return StoppedError(status, f"stopped {by} before it could save; the same run_dir with resume=auto goes on")
     last = first.text.strip().rpartition("\n")[2]
     return StoppedError(first.exit_status, f"stopped {by}, and {first.who} failed while it left: {last}")
 

@@ -19,6 +19,7 @@ from anchor.errors import ConfigError
 from launch.endpoint import LOCAL, OVER, POLL_S, connect, first_line, serve, split_endpoint
 from launch.failures import Failure
 from launch.roll import REFUSED, Roll
+from launch.start import make_start
 
 __all__ = ["EndedError", "Nodes"]
 
@@ -59,6 +60,7 @@ class Nodes(RendezvousHandler):
         self.join_timeout_s, self.check_stop = join_timeout_s, check_stop
         self.round = self._finished = -1
         self.host = socket.gethostname()
+        self._start = ""
         self._store: Any = None
         self._roll: Any = None
         self.lost: Failure | None = None  # a node that went without a word, as the first one finds
@@ -73,8 +75,8 @@ class Nodes(RendezvousHandler):
         return "anchor"
 
     def get_run_id(self) -> str:
-        """The run's folder names it."""
-        return self.config_path.parent.name
+        """What names this start on all its nodes, through all restarts of their ranks; the folder alone before that."""
+        return self._start or self.config_path.parent.name
 
     @property
     def use_agent_store(self) -> bool:
@@ -100,7 +102,9 @@ class Nodes(RendezvousHandler):
         if self.rank == 0:
             self._workers = TCPStore(address, 0, is_master=True, wait_for_workers=False)
             self._store.set(self._key("port"), str(self._workers.port))
-        self._wait_for([self._key("port")], "the first node's word")
+            self._store.compare_set("start", "", make_start(self.config_path.parent.name))
+        self._wait_for([self._key("port"), "start"], "the first node's word")
+        self._start = self._store.get("start").decode()
         port = int(self._store.get(self._key("port")))
         store: Store = PrefixStore(self._key("agent"), self._store)
         assert self.rank is not None

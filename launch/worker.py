@@ -28,6 +28,7 @@ from anchor.guard import check_packages
 from launch.agreement import DisagreementError, compare_ranks
 from launch.failures import BAD_INPUT, report, speaks_of_another
 from launch.spares import SPARE, wait_for_order
+from launch.start import START, name_start
 from launch.stops import STOP, STOP_TIMEOUT_S, StoppedError, catch_signals
 
 __all__ = ["AGENT_PID", "CONFIG_HASH", "RESTART", "RESULT", "hash_config", "leave", "main", "run"]
@@ -159,8 +160,6 @@ def run(config_path: Path) -> dict[str, Any]:
 
         return _write_result(Path(config["run_dir"]), find_batch_size(config, machine))
     restart, _, restarts = os.environ.get(RESTART, "0/0").partition("/")
-    if restart != "0" and has_saved(config_path):
-        config["resume"] = "auto"  # what was asked for was the beginning of the first start
     built = build(config, machine)
     trainer, run_dir = built.trainer, Path(config["run_dir"])
     if trainer.is_global_zero:
@@ -207,12 +206,6 @@ def _write_result(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def has_saved(config_path: Path) -> bool:
-    """Whether a checkpoint in the run's folder is of this run, and not of one that lay there when it was composed."""
-    last = config_path.parent / "checkpoints" / "last.ckpt"
-    return last.is_file() and last.stat().st_mtime >= config_path.stat().st_mtime
-
-
 def check_world(world_size: int, devices: int) -> None:
     """See that there are as many ranks as the configuration was composed for.
 
@@ -229,12 +222,16 @@ def check_world(world_size: int, devices: int) -> None:
 
 
 def check_agreement(config_path: Path) -> None:
-    """See that all ranks run one thing, before any of them builds it; our own agents have seen to it already.
+    """See that all ranks run one thing, before any of them builds it, and name their start; our agents have done so.
 
     Raises:
         ConfigError: a rank runs something else, or the ranks do not find each other.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get(AGENT_PID):
+    if os.environ.get(AGENT_PID):
+        return
+    start = name_start() or ""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        os.environ[START] = start
         return
     import torch.distributed as dist
 
@@ -242,6 +239,9 @@ def check_agreement(config_path: Path) -> None:
     try:
         store, rank, world_size = next(iter(dist.rendezvous("env://", timeout=timedelta(seconds=MEET_S))))
         compare_ranks(store, rank, world_size, config_path.read_text(encoding="utf-8"), MEET_S)
+        if rank == 0:
+            store.set("agreement/start", start)
+        os.environ[START] = store.get("agreement/start").decode()
     except DisagreementError:
         raise
     except (RuntimeError, ValueError) as error:

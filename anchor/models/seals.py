@@ -35,6 +35,8 @@ class Seal:
     sha256: str  # of all bytes before the comment and its count, and of what follows here
     step: int | None  # the trainer's ``global_step``
     run: str | None  # names the training it belongs to, through all its starts
+    start: str | None = None  # names the start that wrote it, through all restarts of its ranks
+    origin: tuple[str, str] | None = None  # the checkpoint that the training was begun from: its path and SHA-256
 
 
 class SealingFile:
@@ -68,10 +70,16 @@ class SealingFile:
         """Hand what is buffered to the system."""
         self.file.flush()
 
-    def seal(self, step: int | None, run: str | None = None) -> Seal:
+    def seal(
+        self,
+        step: int | None,
+        run: str | None = None,
+        start: str | None = None,
+        origin: tuple[str, str] | None = None,
+    ) -> Seal:
         """End the archive with its seal; nothing may be written after it."""
         assert self._tail.startswith(END), "torch.save ended with something else than a zip archive without comment"
-        about: dict[str, Any] = {"step": step, "run": run}
+        about: dict[str, Any] = {"step": step, "run": run, "start": start, "origin": origin}
         self.hash.update(self._tail[:-2] + json.dumps(about).encode())
         about["sha256"] = self.hash.hexdigest()
         comment = MARK + json.dumps(about).encode()
@@ -88,14 +96,7 @@ def read_seal(path: str | Path) -> Seal | None:
         CheckpointError: it is empty or cut off: an archive without an end.
         OSError: it cannot be read.
     """
-    size, comment = _read_end(Path(path))
-    if not comment.startswith(MARK):
-        return None
-    try:
-        about = json.loads(comment[len(MARK) :])
-        return Seal(size, about["sha256"], about["step"], about["run"])
-    except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{path}: the seal of the checkpoint is damaged.") from None
+    return _read(Path(path))[0]
 
 
 def check_seal(path: str | Path) -> Seal | None:
@@ -110,18 +111,32 @@ def check_seal(path: str | Path) -> Seal | None:
     key = (str(path.absolute()), state.st_ino, state.st_size, state.st_mtime_ns)
     if key in _checked:
         return _checked[key]
-    seal = read_seal(path)
+    seal, left, about = _read(path)
     if seal is not None:
-        digest, left = hashlib.sha256(), seal.size - len(_read_end(path)[1]) - 2
+        digest = hashlib.sha256()
         with path.open("rb") as file:
             while left and (chunk := file.read(min(CHUNK_BYTES, left))):
                 digest.update(chunk)
                 left -= len(chunk)
-        digest.update(json.dumps({"step": seal.step, "run": seal.run}).encode())
+        digest.update(about)
         if digest.hexdigest() != seal.sha256:
             raise CheckpointError(f"{path}: the checkpoint is damaged: its bytes are not those that were written.")
     _checked[key] = seal
     return seal
+
+
+def _read(path: Path) -> tuple[Seal | None, int, bytes]:
+    """The seal of ``path``, and what its hash is of: so many bytes from the start, and then these."""
+    size, comment = _read_end(path)
+    if not comment.startswith(MARK):
+        return None, 0, b""
+    try:
+        about = json.loads(comment[len(MARK) :])
+        sha256, origin = about.pop("sha256"), about.get("origin")
+        seal = Seal(size, sha256, about["step"], about["run"], about.get("start"), origin and (origin[0], origin[1]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"{path}: the seal of the checkpoint is damaged.") from None
+    return seal, size - len(comment) - 2, json.dumps(about).encode()
 
 
 def _read_end(path: Path) -> tuple[int, bytes]:

@@ -18,6 +18,8 @@ from lightning_modules.callbacks.place import steps_taken
 
 __all__ = ["LastCheckpoint"]
 
+AGAIN = "the same command with resume=auto goes on, and with resume=none it begins anew"
+
 
 class LastCheckpoint(Checkpoint):
     """Keep ``<dirpath>/last.ckpt``, from which a training goes on as if it had never stopped.
@@ -25,15 +27,16 @@ class LastCheckpoint(Checkpoint):
     It is written every ``every_n_train_steps`` optimizer steps, and before a validation, so that a stop or a crash
     during one loses no step. When a signal came to any rank, all ranks save after the same step and leave with
     :class:`~launch.stops.StoppedError`. In the middle of an accumulation nothing is saved: gradients are no part of a
-    checkpoint, and a stop waits for their step.
+    checkpoint, and a stop waits for their step. ``resume`` is the run's, for the words at a stop.
     """
 
-    def __init__(self, dirpath: str, every_n_train_steps: int = 100) -> None:
+    def __init__(self, dirpath: str, every_n_train_steps: int = 100, resume: Any = "auto") -> None:
         if isinstance(every_n_train_steps, bool) or not isinstance(every_n_train_steps, int) or every_n_train_steps < 1:
             raise ConfigError(
                 f"callbacks.last.every_n_train_steps={every_n_train_steps} is no number of steps. Give 1 or more."
             )
         self.path, self.every_n_train_steps = Path(dirpath) / LAST, every_n_train_steps
+        self.again = "the same command goes on" if resume not in (None, "none", False) else AGAIN
         self.agreement = StopAgreement()
         self._saved_at = 0  # batches
         self._status = 0  # what all ranks will leave with, once a step is complete
@@ -121,4 +124,4 @@ class LastCheckpoint(Checkpoint):
             where = f"saved in {self.path}" if done else "nothing to save yet"
         else:
             where = f"the steps after {self._saved_at} will be done again"
-        return StoppedError(self._status, f"stopped by {name} after {done} batches, {where}; the same command goes on")
+        return StoppedError(self._status, f"stopped by {name} after {done} batches, {where}; {self.again}")

@@ -17,6 +17,7 @@ from launch.checkpoints.names import STATE
 from launch.checkpoints.place import Place
 from launch.digest import ConsumedWindows, add_up, show
 from launch.rng import get_random_state, set_random_state
+from launch.start import get_start
 
 __all__ = ["RunState", "find_state"]
 
@@ -24,13 +25,15 @@ __all__ = ["RunState", "find_state"]
 class RunState(Callback):
     """Writes ``checkpoint["anchor"]`` and goes on from it.
 
-    ``run`` names the training through all its starts; ``random`` holds the random state of each rank;
-    ``consumed_windows`` and ``consumed_keys_digest`` say which windows its weights have seen (see
+    ``run`` names the training through all its starts and ``start`` the one that saved; ``origin`` is the checkpoint
+    that it was begun from by ``resume=PATH`` (path and SHA-256; empty for none); ``random`` holds the random state of
+    each rank; ``consumed_windows`` and ``consumed_keys_digest`` say which windows its weights have seen (see
     :class:`~launch.digest.ConsumedWindows`); ``place`` says where the loops stand.
     """
 
     def __init__(self) -> None:
         self.run = ""
+        self.origin: tuple[str, str] | None = None  # set where a training begins from a checkpoint
         self.place, self.consumed = Place(), ConsumedWindows()
         self._before = 0, 0  # what earlier starts consumed
         self._random: list[dict[str, Any]] | None = None
@@ -56,6 +59,8 @@ class RunState(Callback):
             return
         self.run, self._random = held["run"], held["random"]
         self._before = held["consumed_windows"], int(held["consumed_keys_digest"], 16)
+        begun = held.get("origin")  # an older version knew of none
+        self.origin = self.origin or ((begun[0], begun[1]) if begun else None)
         self.place.load(held["place"])
         if trainer.strategy.restore_checkpoint_after_setup:
             self.place.open_end(trainer)
@@ -112,6 +117,8 @@ class RunState(Callback):
         windows, total = add_up([self._before, *[consumed for _, consumed in parts]])
         checkpoint[STATE] = {
             "run": self.run,
+            "start": get_start(),
+            "origin": list(self.origin or ()),
             "random": [state for state, _ in parts],
             "consumed_windows": windows,
             "consumed_keys_digest": show(total),

@@ -57,7 +57,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             )  # Path.exists raises where it may not look
             raise CheckpointError(
                 f"{target}: the checkpoint could not be written ({error.strerror or error}){before}. "
-                "Free some space or mend the folder; the same command goes on."
+                "Free some space or mend the folder; the same command with resume=auto goes on."
             ) from error
         finally:
             with contextlib.suppress(OSError):
@@ -96,7 +96,7 @@ def _check_space(target: Path, num_bytes: int) -> None:
         raise CheckpointError(
             f"{target}: the checkpoint could not be written: it needs {(num_bytes + MARGIN_BYTES) / 2**20:.0f} MiB and "
             f"{free / 2**20:.0f} MiB are free. Checkpoints written before are untouched; free some space, and the same "
-            "command goes on."
+            "command with resume=auto goes on."
         )
 
 
@@ -109,7 +109,8 @@ def _write(checkpoint: dict[str, Any], partial: Path) -> Seal:
             torch.save(checkpoint, sealing)  # type: ignore[arg-type]
         except RuntimeError as error:  # which PyTorch's zip writer makes of a write that fails
             raise sealing.error or error from error
-        seal = sealing.seal(checkpoint.get("global_step"), about.get("run"))
+        origin = tuple(about.get("origin") or ()) or None
+        seal = sealing.seal(checkpoint.get("global_step"), about.get("run"), about.get("start"), origin)
         file.flush()
         os.fsync(file.fileno())
     return seal

@@ -19,7 +19,6 @@ __all__ = ["STOPS", "JobExit", "run_in_sweep"]
 
 STOPS = (75, 129, 130, 143)  # saved and to be started again; SIGHUP, Ctrl-C, SIGTERM: the user's word, no failure
 OURS = "hydra_plugins.anchor."
-NO_PATH = ("auto", "none", None, False)  # what ``resume`` may be besides a path
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
@@ -61,8 +60,6 @@ def _run_held(
     """Run the job under its lock and write how it ended; what the user's stop raised is returned."""
     record = Record("running", None, config.monitor, config.monitor_mode)
     config.run_dir, config.sweep_id, config.sweep_job = str(folder), sweep.name, job.number
-    if config.resume not in NO_PATH and (folder / "checkpoints" / "last.ckpt").is_file():
-        config.resume = "auto"  # the path was where it began; it has come further since
     stop: BaseException | None = None
     with contextlib.ExitStack() as stack:
         is_ours = True

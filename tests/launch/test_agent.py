@@ -15,7 +15,6 @@ from launch.job import JobError, run_job
 from launch.output import RankOutput, log_path
 from launch.rendezvous import Nodes
 from launch.spares import count_spares
-from launch.worker import has_saved
 
 HEAD = """
 import json, os, pathlib, signal, subprocess, sys, time, traceback
@@ -303,18 +302,6 @@ def test_submitits_signal_comes_to_it_when_the_ranks_have_saved(ranks):
         signal.signal(signal.SIGUSR2, before)
     assert error.status == 75
     assert len(left) == 2
-
-
-def test_a_restart_goes_on_from_its_own_checkpoint_and_from_no_older_one(tmp_path):
-    config, last = tmp_path / "config.yaml", tmp_path / "checkpoints" / "last.ckpt"
-    last.parent.mkdir()
-    config.touch()
-    assert not has_saved(config)
-    last.touch()
-    os.utime(last, (1, 1))  # of an earlier run, which resume=none or resume=PATH left alone
-    assert not has_saved(config)
-    last.touch()
-    assert has_saved(config)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,7 @@ def train(composed, tmp_path, monkeypatch, small_generator, small_expert):
         except BrokenOffError:
             return "broken off"
         except stops.StoppedError as stop:
+            run.last_words = str(stop)
             return stop.code
 
     yield run
@@ -182,6 +183,32 @@ def test_a_stop_redoes_no_step_and_says_where_it_saved(train, tmp_path, capsys):
     assert last["anchor"]["consumed_windows"] == 52 + 24
     assert train("run", *words, break_off=BreakOff("validation", 8, signal.SIGINT)) == 75
     assert train("run", *words)["steps"] == 12
+
+
+def test_a_run_that_began_from_a_path_is_stopped_and_ends_by_the_same_command(train, tmp_path, capsys):
+    train("first", "syncnet", "trainer.max_steps=3")
+    words = ["syncnet", "trainer.max_steps=7", f"resume={tmp_path / 'first' / 'checkpoints' / 'last.ckpt'}"]
+    assert train("run", *words, break_off=BreakOff("end", 5, signal.SIGTERM)) == 143
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    begun = torch.load(last, weights_only=True)["anchor"]["origin"]
+    assert begun[0] == words[2].partition("=")[2]
+    capsys.readouterr()
+    assert train("run", *words)["steps"] == 7
+    assert f"going on from {last}" in capsys.readouterr().err
+    assert torch.load(last, weights_only=True)["anchor"]["origin"] == begun
+
+
+@pytest.mark.parametrize(
+    ("resume", "says"),
+    [
+        ("auto", "; the same command goes on"),
+        ("none", "; the same command with resume=auto goes on, and with resume=none it begins anew"),
+    ],
+)
+def test_a_stop_says_that_resume_none_does_not_go_on(train, resume, says):
+    words = ["syncnet", "trainer.max_steps=3", f"resume={resume}"]
+    assert train("run", *words, break_off=BreakOff("end", 2, signal.SIGTERM)) == 143
+    assert train.last_words.endswith(says)
 
 
 def test_the_digest_is_that_of_the_windows_whatever_the_order(train):

@@ -11,12 +11,14 @@ from anchor.errors import CheckpointError
 from anchor.models import read_checkpoint
 from anchor.models.seals import SealingFile, check_seal, read_seal
 from launch.checkpoints import AtomicCheckpointIO, choose_resume, tidy
+from launch.rendezvous import Nodes
+from launch.start import START, get_start, name_start
 
 
-def save(folder, step, run="one", name="last.ckpt"):
+def save(folder, step, run="one", name="last.ckpt", start=None, origin=()):
     io = AtomicCheckpointIO()
     weights = {"net.weight": torch.full((300,), float(step))}
-    held = {"run": run, "random": []}
+    held = {"run": run, "random": [], "start": start, "origin": list(origin)}
     io.save_checkpoint(
         {"global_step": step, "state_dict": weights, "hyper_parameters": {}, "anchor": held}, folder / name
     )
@@ -118,18 +120,78 @@ def test_another_training_in_the_folder_is_never_fallen_back_to(run):
     assert steps(run) == {"last.ckpt": 2, "last-previous.ckpt": 1}
 
 
-def test_a_worker_started_again_goes_on_from_what_this_start_wrote_alone(run, monkeypatch):
-    written = run.parent / "config.yaml"
-    written.write_text("")
-    later_ns = (run / "last.ckpt").stat().st_mtime_ns + 10**6
-    os.utime(written, ns=(later_ns, later_ns))
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+def begin(folder, monkeypatch, restarts=0):
+    """What our agent does at a start, up to the environment of its ranks; the names that it gave."""
+    nodes, names = Nodes(folder.parent / "config.yaml"), []
+    for restart in range(restarts + 1):
+        nodes.next_rendezvous()
+        names.append(nodes.get_run_id())
+        monkeypatch.setenv(START, names[-1])
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(restart))
+    nodes.shutdown()
+    return names
+
+
+def test_a_worker_started_again_goes_on_from_what_this_start_wrote_alone(tmp_path, monkeypatch):
+    run = tmp_path / "checkpoints"
+    (first,) = begin(run, monkeypatch)
+    save(run, 7, start=get_start())
+    second, same = begin(run, monkeypatch, restarts=1)  # in the same folder
+    assert second == same != first
     assert choose_resume(config(run, "none")).path is None
-    save(run, 5, run="three")
-    os.utime(run / "last.ckpt", ns=(later_ns + 1, later_ns + 1))
+    os.utime(run / "last.ckpt", (2**33, 2**33))  # whatever some machine's clock says
+    assert choose_resume(config(run, "none")).path is None
+    save(run, 5, run="three", start=get_start())
     assert choose_resume(config(run, "none")).path == run / "last.ckpt"
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     assert choose_resume(config(run, "none")).path is None
+
+
+def test_a_rank_of_torchrun_knows_its_agent_from_others(monkeypatch):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert name_start() is None
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # as torchrun calls every one of its runs
+    mine = name_start()
+    assert mine == name_start()
+    monkeypatch.setattr(os, "getppid", os.getpid)
+    assert name_start() != mine
+
+
+def test_a_path_that_was_begun_from_is_gone_on_from_and_not_begun_again(run, tmp_path):
+    other = tmp_path / "other"
+    save(other, 40, run="other")
+    path = other / "last.ckpt"
+    first = choose_resume(config(run, str(path)))
+    assert first.path == path  # what stands in the folder came of something else
+    assert first.origin == (str(path), check_seal(path).sha256)
+    save(run, 41, run="other", origin=first.origin)
+    again = choose_resume(config(run, str(path)))
+    assert (again.path, again.origin) == (run / "last.ckpt", None)
+    assert "last.ckpt came of" in again.warnings[0]
+    save(run, 42, run="other", origin=first.origin)
+    damage(run / "last.ckpt", 0.5)
+    assert choose_resume(config(run, str(path))).path == run / "last-previous.ckpt"
+    save(other, 50, run="other")
+    assert choose_resume(config(run, str(path))).path == path  # of that name, and something else
+
+
+def test_a_best_of_this_folder_that_was_begun_from_may_be_replaced_meanwhile(run):
+    save(run, 1, name="best.ckpt")
+    path = run / "best.ckpt"
+    origin = choose_resume(config(run, str(path))).origin
+    save(run, 3, name="best.ckpt", origin=origin)
+    save(run, 4, origin=origin)
+    assert choose_resume(config(run, str(path))).path == run / "last.ckpt"
+
+
+def test_a_checkpoint_without_a_seal_is_known_by_its_bytes(run, tmp_path):
+    path = tmp_path / "plain.ckpt"
+    torch.save({"a": 1}, path)
+    origin = choose_resume(config(run, str(path))).origin
+    save(run, 4, origin=origin)
+    assert choose_resume(config(run, str(path))).path == run / "last.ckpt"
+    torch.save({"a": 2}, path)
+    assert choose_resume(config(run, str(path))).path == path
 
 
 class Killed(BaseException):

@@ -255,14 +255,3 @@ def test_the_nodes_of_a_job_run_it_together_and_one_keeps_the_record(sweep, runs
         assert sweep("module.lr=1e-4", "accelerator.nodes=2") == 1
     assert runs.started == [0]
     assert not Path("sweep/0/job.json").exists()
-
-
-@pytest.mark.slow
-def test_a_job_goes_on_from_its_own_checkpoint_and_not_from_where_it_began(sweep, runs, monkeypatch):
-    monkeypatch.setattr("launch.sweeps.plugin.check_job", lambda composed, here: None)  # the path is none
-    seen = []
-    runs.behave = {0: lambda config: seen.append(config.resume)}
-    for _ in range(2):
-        assert sweep("module.lr=1e-4", "resume=begin.ckpt") == 0
-        Path("sweep/0/job.json").unlink()
-    assert seen == ["begin.ckpt", "auto"]

@@ -33,6 +33,7 @@ class Trainer(L.Trainer):
             raise ConfigError(f"on_failed_save={on_failed_save} is unknown. Choose one of {', '.join(POLICIES)}.")
         super().__init__(**options)
         self.on_failed_save = on_failed_save
+        self.has_failed_save = False  # the last one, on whatever rank
         self._signal_connector.register_signal_handlers = _do_nothing  # type: ignore[method-assign]
         self.fit_loop.epoch_loop._broadcast_sigterm_tensor = _do_nothing  # type: ignore[method-assign]
 
@@ -68,7 +69,9 @@ class Trainer(L.Trainer):
                 self.strategy.save_checkpoint(checkpoint, path, storage_options=storage_options)
             except CheckpointError as error:
                 failure = str(error)
-            return self.strategy.broadcast(failure)
+            failure = self.strategy.broadcast(failure)
+        self.has_failed_save = failure is not None
+        return failure
 
 
 def _do_nothing() -> None:

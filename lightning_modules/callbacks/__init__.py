@@ -6,9 +6,10 @@ from lightning_modules.callbacks.partial import PartialSteps
 from lightning_modules.callbacks.place import batches_seen, has_pending_gradients
 from lightning_modules.callbacks.progress import ProgressLines
 from lightning_modules.callbacks.record import MetricsRecord
-from lightning_modules.callbacks.top import TopCheckpoints
+from lightning_modules.callbacks.top import BestCheckpoint, TopCheckpoints
 
 __all__ = [
+    "BestCheckpoint",
     "MetricsRecord",
     "OverfitCheck",
     "PartialSteps",

@@ -1,13 +1,47 @@
-"""The best few checkpoints, beside the best one."""
+"""The best checkpoint, and the best few beside it; a save that failed counts for neither."""
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
+import lightning as L
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-__all__ = ["TopCheckpoints"]
+__all__ = ["BestCheckpoint", "TopCheckpoints"]
+
+BOOKS = (
+    "best_k_models", "best_model_path", "best_model_score", "kth_best_model_path", "kth_value", "current_score",
+    "_last_global_step_saved", "_last_checkpoint_saved",
+)  # fmt: skip
 
 
-class TopCheckpoints(ModelCheckpoint):
+class _HonestCheckpoint(ModelCheckpoint):
+    """Lightning's, which books a score before it saves, and keeps it where the save fails and the run goes on.
+
+    What is better than the file on disk would not be saved then, unless it were better than what was lost, too.
+    """
+
+    def _update_best_and_save(
+        self, current: torch.Tensor, trainer: L.Trainer, monitor_candidates: dict[str, torch.Tensor]
+    ) -> None:
+        before: dict[str, Any] = {name: copy.copy(getattr(self, name)) for name in BOOKS}
+        super()._update_best_and_save(current, trainer, monitor_candidates)
+        if getattr(trainer, "has_failed_save", False):  # as our own trainer says, the same on all ranks
+            vars(self).update(before)
+
+
+class BestCheckpoint(_HonestCheckpoint):
+    """Keep the best; in a checkpoint its entry has the name that Lightning's class gives it."""
+
+    @property
+    def state_key(self) -> str:
+        """``ModelCheckpoint{...}``."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+
+class TopCheckpoints(_HonestCheckpoint):
     """Keep the ``save_top_k`` best as ``<dirpath>/step-N.ckpt``; -1 keeps all.
 
     ``N`` is the trainer's ``global_step``, which counts both networks of the GAN stage. A class of its own, because two

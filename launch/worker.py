@@ -143,7 +143,7 @@ def run(config_path: Path) -> dict[str, Any]:
     from launch.accelerators import resolve_machine
     from launch.build import build
     from launch.checkpoints import LastCheckpoint, find_state, tidy
-    from launch.tracking.callback import close_trackers
+    from launch.tracking.callback import closing_trackers
     from lightning_modules.callbacks import batches_seen
 
     quieten()
@@ -176,28 +176,28 @@ def run(config_path: Path) -> dict[str, Any]:
         else:
             (run_dir / QUARANTINE).unlink(missing_ok=True)  # of a run that this one replaces
         tidy(config, built.resume)
-    trainer.fit(built.module, datamodule=built.datamodule, ckpt_path=resume, weights_only=True)
-    trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]  # its report is of training, and stands
-    last = run_dir / "checkpoints" / "last.ckpt"
-    trainer.save_or_fail(last)
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, LastCheckpoint):
-            callback.ask(trainer)
-    steps = batches_seen(trainer)
-    scores: Mapping[str, Any] = {
-        key: value for key, value in trainer.callback_metrics.items() if key.startswith("val/")
-    }
-    interval = config["trainer"]["val_check_interval"]
-    if not scores or not isinstance(interval, int) or steps % interval:
-        scores = next(iter(trainer.validate(built.module, datamodule=built.datamodule, verbose=False)), {})
-    metrics = {key: float(value) for key, value in scores.items()}
-    damaged = count_damaged(run_dir / QUARANTINE)
-    state = find_state(trainer)
-    consumed = state.result if state is not None else {}
-    result = {"checkpoint": str(last), "steps": steps, "damaged_windows": damaged, **consumed, "metrics": metrics}
-    if trainer.is_global_zero:
-        _write_result(run_dir, result)
-    close_trackers(trainer)
+    with closing_trackers(trainer):
+        trainer.fit(built.module, datamodule=built.datamodule, ckpt_path=resume, weights_only=True)
+        trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]  # its report is of training, and stands
+        last = run_dir / "checkpoints" / "last.ckpt"
+        trainer.save_or_fail(last)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, LastCheckpoint):
+                callback.ask(trainer)
+        steps = batches_seen(trainer)
+        scores: Mapping[str, Any] = {
+            key: value for key, value in trainer.callback_metrics.items() if key.startswith("val/")
+        }
+        interval = config["trainer"]["val_check_interval"]
+        if not scores or not isinstance(interval, int) or steps % interval:
+            scores = next(iter(trainer.validate(built.module, datamodule=built.datamodule, verbose=False)), {})
+        metrics = {key: float(value) for key, value in scores.items()}
+        damaged = count_damaged(run_dir / QUARANTINE)
+        state = find_state(trainer)
+        consumed = state.result if state is not None else {}
+        result = {"checkpoint": str(last), "steps": steps, "damaged_windows": damaged, **consumed, "metrics": metrics}
+        if trainer.is_global_zero:
+            _write_result(run_dir, result)
     return result
 
 

@@ -22,6 +22,7 @@ from anchor.export.parity import ONNX_BOUND, check_graph, check_weights
 from anchor.models.card import CARD_NAME, make_card
 from anchor.models.checkpoint import EMA_STATE, WeightKind, held_networks, load_network, read_checkpoint
 from anchor.models.exported import ONNX_NAME, WEIGHTS_NAME, hash_file, is_export
+from anchor.models.seals import read_seal
 from anchor.models.sizes import show_size
 
 __all__ = ["export"]
@@ -128,6 +129,8 @@ def _image_size(net: nn.Module, held: Mapping[str, Any]) -> int:
 def _origin(held: Mapping[str, Any], checkpoint: Path, weights: WeightKind) -> dict[str, Any]:
     """Whence the network comes: version, stage, file, and how far training was."""
     source: dict[str, Any] = {"file": checkpoint.name, "sha256": hash_file(checkpoint)}
+    if seal := read_seal(checkpoint):
+        source["seal"] = seal.sha256  # by which trackers name the checkpoint
     if held.get(EMA_STATE):
         source["weights"] = "raw" if weights == "raw" else "ema"
     try:  # batches; ``global_step`` counts every optimizer's step

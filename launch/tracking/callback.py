@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch.optim import Optimizer
 
-from anchor.errors import ConfigError
+from anchor.errors import CheckpointError, ConfigError
+from anchor.models.seals import read_seal
 from anchor.shards.remote import shown_url
 from launch.tracking.drawing import FixedClips
 from launch.tracking.lineage import shards_artefact
 from launch.tracking.logger import WandbTracker
 from lightning_modules.callbacks import batches_seen
 
-__all__ = ["TrackingCallback", "close_trackers"]
+__all__ = ["TrackingCallback", "close_trackers", "closing_trackers"]
 
 FAILED = 1  # the status of a run that ended by an exception, and
 LAST_WORDS_S = 5.0  # how long its tracker may take
@@ -76,11 +78,6 @@ class TrackingCallback(Callback):
             return
         self._is_drawing = self._guard(self._tell_media, trainer, pl_module)
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Close the record soon: the other ranks of a run that fails are being ended."""
-        code = getattr(exception, "code", None)  # of a stop that was asked for
-        self._guard(close_trackers, trainer, code if isinstance(code, int) and code else FAILED, LAST_WORDS_S)
-
     def _identify(self, resume: Any) -> None:
         """Go on with the run of the checkpoint ``resume`` if it is this run's; from another's, several may begin."""
         if not self._held:
@@ -102,8 +99,8 @@ class TrackingCallback(Callback):
         for key in ("base", "expert"):
             path = self.config["module"].get(key)
             if path is not None:
-                about = held_origin(Path(path))
-                self.tracker.send("input", str(path), about.pop("stage"), {"role": key, **about})
+                about, sealed = held_origin(Path(path)), sealed_hash(Path(path))
+                self.tracker.send("input", str(path), about.pop("stage"), {"role": key, **about}, sealed)
 
     def _tell_gradients(self, trainer: L.Trainer, module: L.LightningModule, optimizer: Optimizer) -> None:
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
@@ -146,6 +143,24 @@ class TrackingCallback(Callback):
             return False
 
 
+@contextlib.contextmanager
+def closing_trackers(trainer: L.Trainer) -> Iterator[None]:
+    """Close every tracker at the end, when the last checkpoint stands; soon, where that is an exception.
+
+    Callbacks learn of an exception one after the other, and one of them still saves then.
+    """
+    try:
+        yield
+    except BaseException as error:
+        code = getattr(error, "code", None)  # of a stop that was asked for
+        try:  # the other ranks of a run that fails are being ended
+            close_trackers(trainer, code if isinstance(code, int) and code else FAILED, LAST_WORDS_S)
+        except Exception as failure:  # must not hide why the run ends
+            print(f"anchor train: the tracker was not closed ({type(failure).__name__}: {failure}).", file=sys.stderr)
+        raise
+    close_trackers(trainer)
+
+
 def close_trackers(trainer: L.Trainer, status: int = 0, patience_s: float | None = None) -> None:
     """Tell every tracker which checkpoints the run leaves, and close it; ``status`` 0 is a run that is done."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -158,8 +173,20 @@ def close_trackers(trainer: L.Trainer, status: int = 0, patience_s: float | None
         for alias in ("best", "last"):
             path = folder / f"{alias}.ckpt"
             if path.is_file():
-                tracker.send("output", str(path.absolute()), tracker.about["job_type"], [alias], {**about, **scores})
+                told = {**about, **scores}
+                tracker.send(
+                    "output", str(path.absolute()), tracker.about["job_type"], [alias], told, sealed_hash(path)
+                )
         tracker.close(status, patience_s)
+
+
+def sealed_hash(path: Path) -> str | None:
+    """The hash in a checkpoint's seal; None where there is none, as in an export."""
+    try:
+        seal = read_seal(path) if path.is_file() else None
+    except (OSError, CheckpointError):
+        return None
+    return seal.sha256 if seal is not None else None
 
 
 def held_origin(path: Path) -> dict[str, Any]:

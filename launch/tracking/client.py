@@ -120,13 +120,15 @@ class _Writer:
         """A set of shards that the run reads."""
         self._use(artefact)
 
-    def write_input(self, path: str, stage: str, about: dict[str, Any]) -> None:
+    def write_input(self, path: str, stage: str, about: dict[str, Any], sealed: str | None = None) -> None:
         """A checkpoint that the run starts from or is judged by."""
-        self._use(checkpoint_artefact(Path(path), stage, about))
+        self._use(checkpoint_artefact(Path(path), stage, about, sealed))
 
-    def write_output(self, path: str, stage: str, aliases: list[str], about: dict[str, Any]) -> None:
+    def write_output(
+        self, path: str, stage: str, aliases: list[str], about: dict[str, Any], sealed: str | None = None
+    ) -> None:
         """A checkpoint that the run leaves, with what it was made of."""
-        artefact = checkpoint_artefact(Path(path), stage, {**about, "inputs": self.inputs})
+        artefact = checkpoint_artefact(Path(path), stage, {**about, "inputs": self.inputs}, sealed)
         self.run.log_artifact(self._artifact(artefact), aliases=aliases)
         if self.uploads:
             whole = self.wandb.Artifact(f"{artefact.name}-file", "model-file", metadata={"sha256": artefact.sha256})

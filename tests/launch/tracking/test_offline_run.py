@@ -1,5 +1,7 @@
 """The real client, offline: what stands in its file after a run, a resume, a kill."""
 
+import signal
+
 import av
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from wandb_files import written_runs
 
 from anchor import __version__
 from anchor.media import probe
+from anchor.models.seals import read_seal
+from launch import stops
 
 WORDS = ("trainer.log_every_n_steps=1", "trainer.max_steps=2", "trainer.val_check_interval=1")
 
@@ -137,7 +141,35 @@ def test_a_run_that_ends_early_leaves_its_numbers_its_checkpoint_and_its_status(
     (part,) = written_runs(tmp_path / "run")
     assert part.exit_code == status
     assert [row["trainer/step"] for row in part.history if "val/sync_loss" in row] == [1]
-    assert part.made["best"].name.startswith("syncnet-")
+    for alias in ("best", "last"):
+        sealed = read_seal(tmp_path / "run" / "checkpoints" / f"{alias}.ckpt").sha256
+        assert part.made[alias].name == f"syncnet-{sealed[:12]}"
+
+
+def test_the_checkpoint_of_a_stop_is_the_one_that_the_tracker_is_told_of(composed, start, tmp_path, monkeypatch):
+    told = []
+
+    def note(feed, *message, **_):
+        told.append(message)
+        return True
+
+    def stop(self, trainer, *_):
+        stops.STOP.note(signal.SIGTERM)
+
+    for name, do in {"start": lambda feed: None, "put": note, "close": note}.items():
+        monkeypatch.setattr(f"launch.tracking.feed.Feed.{name}", do)
+    monkeypatch.setattr("lightning_modules.callbacks.ProgressLines.on_train_batch_end", stop)
+    monkeypatch.setattr(stops, "STOP", stops.Stop())
+    for module in ("consensus", "checkpoints.last", "trainer", "worker"):
+        monkeypatch.setattr(f"launch.{module}.STOP", stops.STOP)
+    with pytest.raises(stops.FetchInterruptedError):
+        start(composed("syncnet", "logger=wandb", "trainer.max_steps=9", "trainer.val_check_interval=4"))
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    *_, output, finish = told
+    assert output[:4] == ("output", str(last), "syncnet", ["last"])
+    assert output[4]["steps"] == read_seal(last).step == 1
+    assert output[5] == read_seal(last).sha256
+    assert finish == ("finish", 143)
 
 
 @pytest.mark.parametrize(

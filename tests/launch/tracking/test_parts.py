@@ -12,10 +12,14 @@ from urllib.request import HTTPRedirectHandler
 import numpy as np
 import pytest
 import torch
+from saved_networks import save_network
 
+from anchor.export import export
+from anchor.models.seals import read_seal
+from launch.checkpoints import AtomicCheckpointIO
 from launch.locks import claim, hold, is_held
 from launch.tracking.account import base_url, has_key, look_at_server, shown_server
-from launch.tracking.callback import TrackingCallback, held_origin, histogram, without_secrets
+from launch.tracking.callback import TrackingCallback, held_origin, histogram, sealed_hash, without_secrets
 from launch.tracking.feed import Feed
 from launch.tracking.git import describe_git
 from launch.tracking.lineage import checkpoint_artefact, hash_file
@@ -64,6 +68,22 @@ def test_a_checkpoint_has_one_name_wherever_it_lies_and_so_has_its_export(tmp_pa
     (export / "model.safetensors").write_bytes(b"x")
     for path in (export, export / "model.safetensors"):
         assert checkpoint_artefact(path, "generator").name == one.name
+
+
+def test_a_sealed_checkpoint_and_its_export_are_named_by_the_seal(tmp_path, small_generator):
+    path = save_network(tmp_path / "plain.ckpt", small_generator)
+    assert sealed_hash(path) is None
+    sealed = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint(torch.load(path, weights_only=True), sealed)
+    seal = sealed_hash(sealed)
+    assert seal == read_seal(sealed).sha256
+    named = checkpoint_artefact(sealed, "generator", {}, seal)
+    assert named.reference == f"sha256://{seal}"
+    export(checkpoint=sealed, out=tmp_path / "out")
+    assert sealed_hash(tmp_path / "out") is None
+    assert checkpoint_artefact(tmp_path / "out", "generator").reference == named.reference
+    sealed.write_bytes(sealed.read_bytes()[:-10])
+    assert sealed_hash(sealed) is None
 
 
 def test_a_checkpoint_tells_its_stage_and_its_run(tmp_path, generator_checkpoint):

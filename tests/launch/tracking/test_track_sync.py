@@ -8,10 +8,10 @@ from wandb_files import written_runs
 from wandb_server import WandbStandIn, closed_port, silent_server
 
 from anchor.__main__ import main
+from anchor.models.seals import read_seal
 from anchor.ops.mel import log_mel, mel_config_hash
 from anchor.shards import ShardSet, ShardSetWriter, encode_clip
 from launch.locks import hold
-from launch.tracking.lineage import hash_file
 from launch.tracking.sync import SENT, find_parts
 
 
@@ -139,7 +139,7 @@ def test_the_lineage_from_shards_to_person_arrives_in_order_and_once(start, shar
 
 
 def artefact(stage, path):
-    return f"{stage}-{hash_file(path)[:12]}"
+    return f"{stage}-{read_seal(path).sha256[:12]}"
 
 
 def check_lineage(paths, last, shards):
@@ -163,7 +163,7 @@ def check_lineage(paths, last, shards):
         assert told["path"] == str(last[maker])
     assert {part.type for part in parts["quality"].used.values()} == {"dataset", "model"}
     (contents,) = parts["finetune"].made["last"].manifest.contents
-    assert contents.ref == f"sha256://{hash_file(last['finetune'])}"
+    assert contents.ref == f"sha256://{read_seal(last['finetune']).sha256}"
     shown = {key.split(".")[0] for row in parts["quality"].history for key in row if key.startswith("gradients/")}
     assert shown == {"gradients/net", "gradients/discriminator"}  # of both optimizers
     whole = next(it for it in parts["quality"].of_kind("artifact") if it.name.endswith("-file"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ NAMES = ("auto", "mlu", "cuda", "cpu", "mlu_sim")
 PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed")
 STRATEGIES = ("auto", "ddp", "fsdp", "fsdp2")
 SIMULATED = "ANCHOR_MLU_SIM"  # how many simulated cards there are
+MOST_SIMULATED = 64
 
 Answer = TypeVar("Answer")
 
@@ -94,8 +96,9 @@ def resolve_machine(config: Mapping[str, Any]) -> Machine:
     nodes, devices = _count("nodes", config["nodes"]), config["devices"]
     devices = devices if devices == "auto" else _count("devices", devices)
     if config["name"] == "mlu_sim":
-        _simulate(2 if devices == "auto" else devices)
-    name, cards = _find(config["name"])
+        name, cards = "mlu", _simulate(2 if devices == "auto" else devices)
+    else:
+        name, cards = _find(config["name"])
     if devices == "auto":
         devices = cards or 1
     if name != "cpu" and devices > cards:
@@ -156,7 +159,14 @@ def _find(name: str) -> tuple[str, int]:
 
     from launch.mlu import choose_accelerator, library
 
-    if name == "auto":
+    is_left_over = _has_simulated() and SIMULATED not in os.environ  # of another job of a sweep
+    if name == "mlu" and is_left_over:
+        raise DeviceError(
+            "accelerator=mlu: torch_mlu is not installed, and the simulated one belongs to accelerator=mlu_sim."
+        )
+    if name == "auto" and is_left_over:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    elif name == "auto":
         name = _answer(choose_accelerator)
     if name == "cpu":
         return "cpu", 0
@@ -174,15 +184,40 @@ def _find(name: str) -> tuple[str, int]:
     return "mlu", cards
 
 
-def _simulate(devices: int) -> None:
-    """Make as many simulated cards importable, here and in the processes that this one starts."""
+def _simulate(devices: int) -> int:
+    """Make as many simulated cards importable, unless the user's variable says how many; the number that is visible.
+
+    A rank keeps the variable, for the processes that it starts. Elsewhere other jobs of a sweep may follow, which ask
+    for another number or for no simulated card: the library, which is told once, is told of as many as can be.
+    """
+    from launch.mlu import library
     from launch.mlu_sim import activate
 
+    before = {name: os.environ.get(name) for name in (SIMULATED, "PYTHONPATH")}
     os.environ.setdefault(SIMULATED, str(devices))
+    is_ours = before[SIMULATED] is None and "RANK" not in os.environ
     try:
         activate()
+        count = int(os.environ[SIMULATED])
+        if is_ours:
+            os.environ[SIMULATED] = str(MOST_SIMULATED)
+        simulator = _answer(library.load)
     except (RuntimeError, ValueError, ImportError) as error:
         raise DeviceError(f"accelerator=mlu_sim: {error}") from error
+    finally:
+        if is_ours:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                os.environ.update({} if value is None else {name: value})
+    cards = min(len(simulator.visible.visible_cards(count)), library.cards())
+    if not cards:
+        raise DeviceError(f"accelerator=mlu_sim: torch_mlu sees no card{_hiding('mlu')}. Use accelerator=cpu.")
+    return cards
+
+
+def _has_simulated() -> bool:
+    """Whether the simulated torch_mlu has been imported."""
+    return bool(getattr(sys.modules.get("torch_mlu"), "is_simulated", False))
 
 
 def _precision(asked: str, name: str) -> str:

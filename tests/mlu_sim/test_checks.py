@@ -1,4 +1,6 @@
-"""Two simulated cards: the checks of ``mlu_checks.py`` in one process, and of ``mlu_rank_checks.py`` on two ranks."""
+"""Two simulated cards: the checks of ``mlu_checks.py`` and ``mlu_card_checks.py`` in one process, and those of
+``mlu_rank_checks.py`` on two ranks.
+"""
 
 import ast
 import json
@@ -28,7 +30,7 @@ def two_ranks(simulate):
     return json.loads(simulate(SUPPORT / "mlu_rank_checks.py"))
 
 
-@pytest.mark.parametrize("name", names_in(SUPPORT / "mlu_checks.py"))
+@pytest.mark.parametrize("name", names_in(SUPPORT / "mlu_card_checks.py") + names_in(SUPPORT / "mlu_checks.py"))
 def test_a_card(name, one_process):
     assert one_process[name] is None, one_process[name]
 

@@ -10,6 +10,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from anchor.batch import LipBatch, select
+from anchor.files import read_records, write_whole
 
 __all__ = ["KeyRecord"]
 
@@ -42,9 +43,8 @@ class KeyRecord(Callback):
         if trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in self.folder.glob("rank-*.jsonl"):
-                lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-                kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.step]
-                path.write_text("".join(kept), encoding="utf-8")
+                kept = [record for record in read_records(path) if record["step"] <= self.step]
+                write_whole(path, "".join(map(_line, kept)))
         trainer.strategy.barrier("anchor.keys")
 
     def on_train_batch_end(
@@ -55,4 +55,8 @@ class KeyRecord(Callback):
         rows = zip(batch["clip_B"].tolist(), batch["frame_B"].tolist(), batch["weight_B"].tolist(), strict=True)
         keys = [f"{self._keys[clip]} {frame}" for clip, frame, weight in rows if weight > 0]
         with (self.folder / f"rank-{trainer.global_rank}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": self.step, "keys": keys}, ensure_ascii=False) + "\n")
+            file.write(_line({"step": self.step, "keys": keys}))
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"

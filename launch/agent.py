@@ -169,6 +169,8 @@ class Agent(SimpleElasticAgent):
                 output.follow(source, sink)
             self.ranks.append(_Rank(worker.global_rank, process, output, words))
             self._pass_on()  # a signal may have come since the process began to be made
+        if self.spares:
+            self.spares.close()  # more than there are ranks, and restarts take none
         return {i: rank.process.pid for i, rank in enumerate(self.ranks)}
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from anchor.errors import AnchorError, ConfigError
+from anchor.files import write_whole
 from anchor.guard import check_packages
 from launch.hints import check_names, explain
 from launch.targets import guard_hydra
@@ -81,6 +82,8 @@ def _run(config: Any) -> float | None:
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     count = count_spares(config.accelerator)
+    if config.find_batch_size:
+        count = min(count, 1)
     spares = Spares(count, loading_environment(count) if count else {})
     try:
         return _launch(config, spares)
@@ -132,10 +135,7 @@ def compose_run(config: Any) -> tuple[Path, Any]:
     if machine.nodes > 1 and HydraConfig.initialized():
         check_folder(HydraConfig.get())
     path = Path(resolved["run_dir"]) / "config.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}")  # other nodes write the same file
-    partial.write_text(OmegaConf.to_yaml(OmegaConf.create(resolved)), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, OmegaConf.to_yaml(OmegaConf.create(resolved)))  # other nodes write the same file
     return path, machine
 
 
@@ -170,6 +170,8 @@ def check_run(config: Any, here: bool = True) -> tuple[dict[str, Any], Any]:
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     check_shards(resolved["datamodule"])  # seconds before anything below has loaded
     check_targets(resolved)
+    if resolved["find_batch_size"]:
+        _check_search(resolved)
     machine = resolve_machine(resolved["accelerator"]) if here else None
     if machine is not None:
         check_sharing(resolved["datamodule"], machine.devices * machine.nodes)
@@ -193,3 +195,22 @@ def check_run(config: Any, here: bool = True) -> tuple[dict[str, Any], Any]:
                 f"module.{key}={path}: no such checkpoint. A stage leaves it as RUN_DIR/checkpoints/last.ckpt."
             )
     return resolved, machine
+
+
+def _check_search(resolved: Mapping[str, Any]) -> None:
+    """See that the largest batch can be looked for.
+
+    Raises:
+        ConfigError: on one card there is nothing to shard, or the folder holds a run.
+    """
+    if str(strategy := resolved["accelerator"].get("strategy")).startswith("fsdp"):
+        raise ConfigError(
+            f"find_batch_size=true looks on one card, and accelerator.strategy={strategy} shards over several. Find "
+            "the size with accelerator.strategy=ddp, or try values of datamodule.batch_size= by hand."
+        )
+    folder = Path(resolved["run_dir"])
+    if (folder / "checkpoints").is_dir() or (folder / "metrics.jsonl").is_file():
+        raise ConfigError(
+            f"find_batch_size=true: {folder} holds a run, whose config.yaml and result.json would be replaced. Give "
+            "another run_dir=, or none."
+        )

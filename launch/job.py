@@ -154,8 +154,11 @@ def check_launch(options: Mapping[str, Any], nodes: int) -> dict[str, Any]:
 def _slurm_endpoint() -> str | None:
     """The first host of this SLURM job, with a port that another job on it hardly has; None outside of SLURM."""
     hosts, number = os.environ.get("SLURM_JOB_NODELIST", ""), os.environ.get("SLURM_JOB_ID", "")
-    first = re.match(r"([^,\[]+)(?:\[([^],-]+))?", hosts)
-    return f"{first[1]}{first[2] or ''}:{20000 + int(number) % 10000}" if first and number.isdigit() else None
+    first = re.match(r"(?:[^,\[\]]|\[[^\[\]]+\])+", hosts)  # of a list such as row[1-2]mlu[07-09,12],other
+    if not first or not number.isdigit():
+        return None
+    host = re.sub(r"\[([^],-]+)[^]]*\]", r"\1", first[0])
+    return f"{host}:{20000 + int(number) % 10000}"
 
 
 @contextmanager

@@ -47,10 +47,6 @@ class RankOutput:
         thread.start()
         self._threads.append(thread)
 
-    def note(self, text: str) -> None:
-        """Put ``text`` into the log alone."""
-        self._write_log(text.rstrip("\n").encode() + b"\n")
-
     def close(self, timeout_s: float = 2.0) -> None:
         """Wait for the last words; a process that has inherited a pipe and lives on is not waited for longer."""
         until = time.monotonic() + timeout_s

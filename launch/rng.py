@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from launch.mlu.rng import get_rng_state, set_rng_state
+
 __all__ = ["get_random_state", "set_random_state"]
 
 
@@ -15,12 +17,11 @@ def get_random_state(device: torch.device) -> dict[str, Any]:
     """What the next draws of this process depend on; it loads with ``weights_only=True``."""
     version, words, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state()
-    card = _card(device)
     return {
         "python": [version, torch.tensor(words), gauss],
         "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
         "torch": torch.get_rng_state(),
-        "card": card.get_rng_state(device).cpu() if card is not None else None,
+        "card": _card_state(device),
     }
 
 
@@ -31,11 +32,11 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
     name, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state["torch"])
-    card = _card(device)
-    if card is not None and state["card"] is not None:
-        card.set_rng_state(state["card"], device)
+    if device.type == "cuda" and state["card"] is not None:
+        torch.cuda.set_rng_state(state["card"], device)
+    set_rng_state(state["card"], device)  # of an MLU
 
 
-def _card(device: torch.device) -> Any:
-    """The module of PyTorch's that knows the card: ``torch.cuda``, ``torch.mlu``; None for the CPU."""
-    return None if device.type == "cpu" else getattr(torch, device.type, None)
+def _card_state(device: torch.device) -> torch.Tensor | None:
+    """The state of a CUDA card's generator or of an MLU's; None for the CPU."""
+    return torch.cuda.get_rng_state(device).cpu() if device.type == "cuda" else get_rng_state(device)

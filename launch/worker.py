@@ -12,7 +12,6 @@ import ctypes
 import errno
 import faulthandler
 import hashlib
-import json
 import os
 import signal
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from anchor.errors import AnchorError, ConfigError
+from anchor.files import write_json
 from anchor.guard import check_packages
 from launch.agreement import DisagreementError, compare_ranks
 from launch.failures import BAD_INPUT, report, speaks_of_another
@@ -202,7 +202,7 @@ def run(config_path: Path) -> dict[str, Any]:
 
 
 def _write_result(run_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
-    (run_dir / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(run_dir / RESULT, result)  # whole: other nodes look for it
     return result
 
 

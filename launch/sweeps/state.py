@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from anchor.errors import ConfigError
+from anchor.files import read_json, write_json
 from launch.locks import is_held
-from launch.sweeps.files import read_json, write_json
 
 __all__ = ["JOB_LOCK", "SWEEP", "SWEEP_LOCK", "Job", "Record", "Status", "Sweep", "read_record", "read_sweep"]
 

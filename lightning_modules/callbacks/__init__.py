@@ -3,7 +3,7 @@
 from lightning_modules.callbacks.ema import WeightAverage
 from lightning_modules.callbacks.overfit import OverfitCheck
 from lightning_modules.callbacks.partial import PartialSteps
-from lightning_modules.callbacks.place import batches_seen, has_pending_gradients
+from lightning_modules.callbacks.place import batches_seen
 from lightning_modules.callbacks.progress import ProgressLines
 from lightning_modules.callbacks.record import MetricsRecord
 from lightning_modules.callbacks.top import BestCheckpoint, TopCheckpoints
@@ -17,5 +17,4 @@ __all__ = [
     "TopCheckpoints",
     "WeightAverage",
     "batches_seen",
-    "has_pending_gradients",
 ]

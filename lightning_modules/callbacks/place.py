@@ -17,7 +17,6 @@ __all__ = [
     "accumulation_of",
     "batches_left",
     "batches_seen",
-    "has_pending_gradients",
     "steps_planned",
     "steps_taken",
 ]
@@ -54,11 +53,6 @@ def accumulation_of(trainer: L.Trainer) -> Accumulation:
         return Accumulation(position, position + 1, True)
     size = int(min(per_step, per_epoch - (place - position)))
     return Accumulation(position, size, position + 1 == size)
-
-
-def has_pending_gradients(trainer: L.Trainer) -> bool:
-    """Whether gradients wait for more batches before they are stepped with; a checkpoint made now would lose them."""
-    return trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0 and not accumulation_of(trainer).is_last
 
 
 def steps_taken(trainer: L.Trainer) -> int:

@@ -12,6 +12,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from anchor.files import read_records, write_whole
 from lightning_modules.callbacks.place import batches_seen
 
 __all__ = ["MetricsRecord"]
@@ -30,14 +31,13 @@ class MetricsRecord(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep what led to the step that training goes on from, and drop what came after it."""
-        kept: list[str] = []
+        kept: list[dict[str, Any]] = []
         if trainer.is_global_zero and self.path.is_file():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= batches_seen(trainer)]
-            self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        validated = [line["step"] for line in map(json.loads, kept) if any(key.startswith("val/") for key in line)]
+            kept = [record for record in read_records(self.path) if record["step"] <= batches_seen(trainer)]
+            write_whole(self.path, "".join(f"{json.dumps(record)}\n" for record in kept))
+        validated = [record["step"] for record in kept if any(key.startswith("val/") for key in record)]
         self.validated = validated[-1] if validated else -1
-        before_s = json.loads(kept[-1])["seconds"] if kept else 0.0
+        before_s = kept[-1].get("seconds", 0.0) if kept else 0.0
         self.started = time.monotonic() - before_s
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:

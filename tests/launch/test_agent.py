@@ -5,11 +5,14 @@ import pty
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 
 from launch import agent, job
 from launch.accelerators import Machine
+from launch.cli import _run
 from launch.failures import Failure, find_first
 from launch.job import JobError, run_job
 from launch.output import RankOutput, log_path
@@ -39,12 +42,12 @@ def ranks(tmp_path, monkeypatch):
     (tmp_path / "run" / "config.yaml").write_text("seed: 0\n")
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-    def start(program, count=2, **options):
+    def start(program, count=2, spares=None, **options):
         (tmp_path / "rank.py").write_text(HEAD.format(root=root) + program)
         monkeypatch.setattr(job, "WORKER", (str(tmp_path / "rank.py"),))
         machine = Machine("cpu", count, 1, "32-true")
         try:
-            return run_job(tmp_path / "run" / "config.yaml", machine, options)
+            return run_job(tmp_path / "run" / "config.yaml", machine, options, spares)
         except JobError as error:
             return error
 
@@ -333,3 +336,27 @@ def test_who_only_speaks_of_anothers_end_did_not_fail_first(later, earlier):
 def test_only_ranks_that_are_sure_to_come_begin_to_load(accelerator, count, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     assert count_spares(accelerator) == count
+
+
+@pytest.mark.parametrize(("find_batch_size", "count"), [(False, 3), (True, 1)])
+def test_the_search_for_a_batch_size_begins_to_load_once(monkeypatch, find_batch_size, count):
+    begun = []
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    spares = SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr("launch.spares.Spares", lambda number, environment: begun.append(number) or spares)
+    monkeypatch.setattr("launch.cli._launch", lambda config, spares: None)
+    options = {"accelerator": {"name": "cpu", "devices": 3}, "find_batch_size": find_batch_size}
+    _run(OmegaConf.create(options))
+    assert begun == [count]
+
+
+def test_what_has_loaded_for_nothing_ends_when_the_ranks_begin(ranks):
+    class Unneeded:
+        def take(self, *_):
+            return None
+
+        def close(self):
+            (ranks.run_dir / "closed").touch()
+
+    waits = "until = time.monotonic() + 20\nwhile not (run_dir / 'closed').exists(): assert time.monotonic() < until\n"
+    assert ranks(waits + "done()", count=1, spares=Unneeded()) == {"restart": "0/0"}

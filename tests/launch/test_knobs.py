@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from anchor.errors import ConfigError
 from anchor.models import PatchDiscriminator, load_network, read_checkpoint
 from launch.batch_size import search
+from launch.cli import check_run
 from launch.networks import CompileNetworks, explain_failure
 from launch.worker import run
 from lightning_modules import QualityModule
@@ -261,6 +262,17 @@ def test_the_largest_batch_is_found_on_one_card_for_all(experiment, composed, tm
     assert json.loads((tmp_path / "run" / "result.json").read_text())["batch_size"] == 24
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.yaml", "result.json"}
     assert "6 windows on a card: fit" in capsys.readouterr().err
+
+
+def test_a_search_that_cannot_be_is_one_sentence(composed, tmp_path):
+    config = {**composed("syncnet"), "find_batch_size": True}
+    sharded = {**config, "accelerator": {**config["accelerator"], "devices": 2, "strategy": "fsdp"}}
+    with pytest.raises(ConfigError, match=r"looks on one card, and accelerator.strategy=fsdp shards .* strategy=ddp"):
+        check_run(OmegaConf.create(sharded))
+    assert check_run(OmegaConf.create(config))[1].devices == 1
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"run holds a run, whose config.yaml and result.json would be replaced"):
+        check_run(OmegaConf.create(config))
 
 
 def test_a_failure_that_is_no_lack_of_memory_ends_the_search(composed, tmp_path, monkeypatch):

@@ -192,7 +192,14 @@ def test_a_nodes_place_comes_from_the_scheduler_where_none_is_given(monkeypatch)
 
 @pytest.mark.parametrize(
     ("hosts", "first"),
-    [("mlu[07-09,12]", "mlu07"), ("mlu7,mlu9", "mlu7"), ("rack-2-mlu[3,5]", "rack-2-mlu3"), ("alone", "alone")],
+    [
+        ("mlu[07-09,12]", "mlu07"),
+        ("mlu7,mlu9", "mlu7"),
+        ("rack-2-mlu[3,5]", "rack-2-mlu3"),
+        ("alone", "alone"),
+        ("r[1-2]c[1-4]", "r1c1"),
+        ("r[01,03]c[4]-x,other[1-2]", "r01c4-x"),
+    ],
 )
 def test_slurm_tells_where_the_nodes_meet(monkeypatch, hosts, first):
     monkeypatch.setenv("SLURM_JOB_NODELIST", hosts)

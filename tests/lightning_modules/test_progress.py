@@ -16,7 +16,7 @@ from small_runs import Data, fit
 from lightning_modules import SyncNetModule
 from lightning_modules.callbacks import ProgressLines
 from lightning_modules.callbacks.memory import show_memory
-from lightning_modules.callbacks.place import batches_left, has_pending_gradients
+from lightning_modules.callbacks.place import batches_left
 from lightning_modules.callbacks.progress import count_samples, fit_line, show_seconds, wrap
 
 
@@ -24,12 +24,10 @@ class Watch(L.pytorch.callbacks.Callback):
     """Notes after each batch what the places say."""
 
     def __init__(self):
-        self.left, self.pending, self.steps = [], [], []
+        self.left = []
 
     def on_train_batch_end(self, trainer, *_):
         self.left.append(batches_left(trainer))
-        self.pending.append(has_pending_gradients(trainer))
-        self.steps.append(trainer.global_step)
 
 
 def lines_of(captured):
@@ -48,8 +46,6 @@ def test_the_batches_left_are_those_that_follow(accumulate, end, small_expert, n
     fit(SyncNetModule(net=small_expert), Data(numbered_clips(lengths=LENGTHS)), val_check_interval=100, **options)
     total = len(watch.left)
     assert watch.left == [total - i - 1 for i in range(total)]
-    stepped = [now > before for before, now in zip([0, *watch.steps], watch.steps, strict=False)]
-    assert watch.pending == [not step for step in stepped]
 
 
 def test_the_batches_left_are_right_after_going_on(tmp_path, small_expert, numbered_clips):

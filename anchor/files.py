@@ -1,0 +1,58 @@
+"""Files that are whole or not there, and what can be read of those that were cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+__all__ = ["read_json", "read_records", "write_json", "write_whole"]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write ``text`` so that ``path`` is the old file or the new one, whenever the process or the machine ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial-{socket.gethostname()}-{os.getpid()}")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as :func:`write_whole` does."""
+    write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in ``path``; None where there is no such file, or something else in it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects with a whole number as ``step`` in ``path``, one a line.
+
+    Other lines are left out: a full disk or a loss of power cuts the last one off.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    records: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        with contextlib.suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict) and isinstance(record.get("step"), int):
+                records.append(record)
+    return records

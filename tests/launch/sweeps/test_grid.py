@@ -11,8 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from anchor.__main__ import main
+from anchor.files import read_json, write_json
 from launch.locks import claim
-from launch.sweeps.files import read_json, write_json
 from launch.sweeps.grid import GridSweeper
 from launch.sweeps.job import JobExit
 from launch.sweeps.state import Job, Record, Sweep
@@ -188,7 +188,7 @@ def test_a_lock_dies_with_its_process(tmp_path):
         (["module.lr=1,2", "hydra.sweep.subdir=same"], "jobs 0 and 1 of the sweep have the same folder, same"),
         (["module.lr=1,2", "hydra.sweeper.max_batch_size=0"], "hydra.sweeper.max_batch_size=0 must be 1 or more"),
         (["module.lr=range(3,1)"], "the sweep has no job"),
-        (["module.lr=1,2", "+hydra.callbacks.x._target_=launch.sweeps.files.write_json"], "is not allowed"),
+        (["module.lr=1,2", "+hydra.callbacks.x._target_=anchor.files.write_json"], "is not allowed"),
         (["module.lr=1,2", "accelerator.nodes=2"], "a sweep over several machines goes through a scheduler"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from anchor.errors import ConfigError
-from launch.sweeps.files import read_json, write_json
+from anchor.files import read_json, write_json
 from launch.sweeps.job import JobExit
 from launch.sweeps.search import JOURNAL, OptunaSweeper
 from launch.sweeps.space import all_values, distribution_of, write_value

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from anchor.__main__ import main
+from anchor.files import write_json
 from launch.locks import claim
 from launch.sweeps.dots import Dot, dot_chart
-from launch.sweeps.files import write_json
 from launch.sweeps.state import JOB_LOCK, Job, Record, Sweep
 
 LRS = ("1e-05", "0.0001", "0.001", "0.01")

@@ -45,7 +45,7 @@ A Hydra application: -m sweeps, --cfg job prints the composed configuration, --i
 
   anchor train experiment=syncnet                                  the expert, on speakers rendered in memory
   anchor train experiment=syncnet datamodule=shards datamodule.path=DIR
-  anchor train experiment=generator module.expert=PATH accelerator=cpu2
+  anchor train experiment=generator module.expert=PATH accelerator=cpu2      or mlu8, cuda8, mlu_sim, auto
   anchor train experiment=finetune module.base=PATH datamodule=shards datamodule.path=PERSON
   anchor train experiment=quality module.base=PATH module.expert=PATH
   anchor train --cfg job experiment=syncnet                        every key and its value

@@ -93,8 +93,10 @@ def _run(config: Any) -> float | None:
 
 def _launch(config: Any, spares: Any) -> float | None:
     from launch.job import JobError, StoppedError, run_job
+    from launch.record import RunRecord
     from launch.sweeps.job import JobExit
 
+    record = RunRecord(_run_dir(config))
     try:
         path, machine = compose_run(config)
     except AnchorError as error:
@@ -106,9 +108,14 @@ def _launch(config: Any, spares: Any) -> float | None:
     try:
         result = run_job(path, machine, config.get("launch"), spares)
     except AnchorError as error:
+        from launch.endpoint import AbsentError
+
+        record.put_back()
         print(f"anchor train: {error}", file=sys.stderr)
-        raise JobExit(2, str(error)) from None
+        raise JobExit(1 if isinstance(error, AbsentError) else 2, str(error)) from None
     except JobError as error:
+        if error.status == 2:
+            record.put_back()
         print(f"anchor train: {str(error).removesuffix('.')}.", file=sys.stderr)
         raise JobExit(error.status, str(error), isinstance(error, StoppedError)) from None
     if "sentence" in result:
@@ -117,6 +124,13 @@ def _launch(config: Any, spares: Any) -> float | None:
     scores = "  ".join(f"{key} {value:.4f}" for key, value in sorted(result["metrics"].items()))
     print(f"anchor train: {config.stage} done: {scores}\n  {result['checkpoint']}")
     return result["metrics"].get(config.monitor)
+
+
+def _run_dir(config: Any) -> Path:
+    """The run's folder, which is Hydra's output folder."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return Path(HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else config.run_dir)
 
 
 def compose_run(config: Any) -> tuple[Path, Any]:
@@ -129,8 +143,7 @@ def compose_run(config: Any) -> tuple[Path, Any]:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    if HydraConfig.initialized():
-        config.run_dir = HydraConfig.get().runtime.output_dir
+    config.run_dir = str(_run_dir(config))
     resolved, machine = check_run(config)
     if machine.nodes > 1 and HydraConfig.initialized():
         check_folder(HydraConfig.get())

@@ -14,12 +14,16 @@ from torch.distributed import TCPStore
 
 from anchor.errors import ConfigError
 
-__all__ = ["LOCAL", "OVER", "connect", "first_line", "serve", "split_endpoint"]
+__all__ = ["LOCAL", "OVER", "AbsentError", "connect", "first_line", "serve", "split_endpoint"]
 
 POLL_S = 0.2
 ANSWER_S = 10.0  # how long a store that accepts a connection may take to answer
 LOCAL = "127.0.0.1"
 OVER = "over"  # the first to leave sets it
+
+
+class AbsentError(ConfigError):
+    """A node did not come in time: starting again may help, which a scheduler must be able to tell from bad input."""
 
 
 def split_endpoint(endpoint: str | None) -> tuple[str, int]:
@@ -87,7 +91,7 @@ def connect(endpoint: str, who: str, timeout_s: float, check_stop: Callable[[], 
             reason = "a run there is over, and the next has not begun"  # the last job of a sweep
             del store
         if time.monotonic() > until:
-            raise ConfigError(
+            raise AbsentError(
                 f"{who} found nobody at launch.rendezvous={endpoint} for {timeout_s:.0f} s ({reason}). Start the "
                 "first node there, or see whether a firewall stands between; launch.join_timeout_s= waits longer."
             )

@@ -16,7 +16,7 @@ from torch.distributed import PrefixStore, Store, TCPStore
 from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 
 from anchor.errors import ConfigError
-from launch.endpoint import LOCAL, OVER, POLL_S, connect, first_line, serve, split_endpoint
+from launch.endpoint import LOCAL, OVER, POLL_S, AbsentError, connect, first_line, serve, split_endpoint
 from launch.failures import Failure
 from launch.roll import REFUSED, Roll
 from launch.start import make_start
@@ -246,7 +246,7 @@ class Nodes(RendezvousHandler):
                 if self.round == 0 and self.count > 1 and self._store.check([REFUSED]):
                     raise ConfigError(self._store.get(REFUSED).decode())
                 if time.monotonic() > until:
-                    raise ConfigError(complain())
+                    raise AbsentError(complain())
                 time.sleep(POLL_S if self.count > 1 else 0.01)
         except RuntimeError as error:
             if isinstance(error, EndedError):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+
+from anchor.models.seals import read_seal
 
 __all__ = ["BestCheckpoint", "TopCheckpoints"]
 
@@ -30,6 +33,32 @@ class _HonestCheckpoint(ModelCheckpoint):
         super()._update_best_and_save(current, trainer, monitor_candidates)
         if getattr(trainer, "has_failed_save", False):  # as our own trainer says, the same on all ranks
             vars(self).update(before)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the book also of a folder that was moved or copied; Lightning begins a new one there.
+
+        A checkpoint of another run's folder brings no book along: what it calls the best is not here.
+        """
+        old, new = str(state_dict.get("dirpath") or ""), str(self.dirpath or "")
+        if old and new and old != new:
+            here = {path: _moved(path, old, new) for path in state_dict["best_k_models"]}
+            if here and all(_is_copy(path, found) for path, found in here.items()):
+                state_dict = {**state_dict, "dirpath": new}
+                state_dict["best_k_models"] = {here[path]: held for path, held in state_dict["best_k_models"].items()}
+                for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+                    state_dict[key] = _moved(state_dict[key], old, new)
+        super().load_state_dict(state_dict)
+
+
+def _moved(path: str, old: str, new: str) -> str:
+    return new + path[len(old) :] if path.startswith(old) else path
+
+
+def _is_copy(path: str, found: str) -> bool:
+    """Whether ``found`` is what stood at ``path``: moved from there, or the same checkpoint by its seal."""
+    if not Path(found).is_file():
+        return False
+    return not Path(path).is_file() or read_seal(path) == read_seal(found)
 
 
 class BestCheckpoint(_HonestCheckpoint):

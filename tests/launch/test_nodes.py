@@ -12,6 +12,7 @@ from anchor.errors import ConfigError
 from launch import agent, agreement, endpoint, job, rendezvous, roll
 from launch.accelerators import Machine
 from launch.agreement import make_card
+from launch.endpoint import AbsentError
 from launch.job import JobError, check_launch, run_job
 from launch.rendezvous import Nodes
 
@@ -106,9 +107,9 @@ def test_another_program_at_the_port_is_told_apart_from_a_first_node(config, mon
 
 
 def test_a_node_that_never_joins_is_named_with_the_time(config, port):
-    with pytest.raises(ConfigError, match=r"after 1 s these nodes .* 1 of 3: node 0 \(.+\)\. Node 1, 2 is missing"):
+    with pytest.raises(AbsentError, match=r"after 1 s these nodes .* 1 of 3: node 0 \(.+\)\. Node 1, 2 is missing"):
         make(config, port, 0, count=3, join_timeout_s=1.0).next_rendezvous()
-    with pytest.raises(ConfigError, match=r"node 1 \(.+\) found nobody at .* for 1 s"):
+    with pytest.raises(AbsentError, match=r"node 1 \(.+\) found nobody at .* for 1 s"):
         make(config, port, 1, join_timeout_s=1.0).next_rendezvous()
 
 

@@ -1,5 +1,7 @@
 """Which checkpoints are kept where a save fails and the training goes on."""
 
+import shutil
+
 import lightning as L
 import pytest
 import torch
@@ -74,3 +76,28 @@ def test_checkpoints_of_before_give_back_their_score():
     best = BestCheckpoint(monitor="val/l1")
     assert best.state_key == L.pytorch.callbacks.ModelCheckpoint(monitor="val/l1").state_key
     assert best.state_key != TopCheckpoints(dirpath="x", monitor="val/l1").state_key
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_folder_that_was_moved_or_copied_keeps_its_best(train, tmp_path, copied):
+    best, top = train([3.0, 5.0], failing=set())
+    there = tmp_path.with_name(f"{tmp_path.name}-moved")
+    shutil.copytree(tmp_path, there)
+    if not copied:
+        shutil.rmtree(tmp_path)
+    for old, new in (
+        (best, BestCheckpoint(dirpath=there, filename="best", monitor="val/l1", enable_version_counter=False)),
+        (top, TopCheckpoints(dirpath=str(there / "top"), monitor="val/l1", save_top_k=2)),
+    ):
+        new.load_state_dict(old.state_dict())
+        assert new.best_model_score == 3.0
+        assert all(path.startswith(str(there)) for path in (new.best_model_path, *new.best_k_models))
+        assert new.kth_value == old.kth_value
+
+
+def test_another_runs_folder_has_a_best_of_its_own(train, tmp_path):
+    best, _ = train([3.0, 5.0], failing=set())
+    new = BestCheckpoint(dirpath=tmp_path / "fork", filename="best", monitor="val/l1", enable_version_counter=False)
+    with pytest.warns(UserWarning, match="dirpath has changed"):
+        new.load_state_dict(best.state_dict())
+    assert new.best_model_score is None

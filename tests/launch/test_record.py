@@ -1,0 +1,29 @@
+"""A refused command leaves the record of the run in its folder as it was."""
+
+import os
+
+from launch.record import RunRecord
+
+
+def test_the_configuration_is_put_back_unless_the_run_has_saved(tmp_path):
+    config, last = tmp_path / "config.yaml", tmp_path / "checkpoints" / "last.ckpt"
+    last.parent.mkdir()
+    last.write_bytes(b"one")
+    config.write_text("seed: 0")
+    record = RunRecord(tmp_path)
+    config.write_text("seed: 5")
+    record.put_back()
+    assert config.read_text() == "seed: 0"
+    record = RunRecord(tmp_path)
+    config.write_text("seed: 5")
+    last.write_bytes(b"two")
+    os.utime(last, ns=(1, last.stat().st_mtime_ns + 10**9))
+    record.put_back()
+    assert config.read_text() == "seed: 5"
+
+
+def test_a_folder_without_a_run_stays_as_it_is(tmp_path):
+    record = RunRecord(tmp_path)
+    (tmp_path / "config.yaml").write_text("seed: 5")
+    record.put_back()
+    assert (tmp_path / "config.yaml").read_text() == "seed: 5"

@@ -213,7 +213,7 @@ def _interrupted(number: int, at_once: bool, restart: int) -> StoppedError:
 def _stopped(first: Failure, number: int | None, stop_timeout_s: float) -> StoppedError:
     by = f"by {_name(number)}" if number is not None else "on a rank"
     if first.status in STOPPED:
-        return StoppedError(first.status, f"stopped {by}; the same run_dir with resume=auto goes on")
+        return StoppedError(first.status, f"stopped {by}")
     if first.status == -signal.SIGKILL:
         return StoppedError(137, f"stopped {by}, and killed after {stop_timeout_s:.0f} s; the last checkpoint stands")
     if number is not None and not first.text:

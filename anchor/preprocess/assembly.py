@@ -68,8 +68,18 @@ def assemble(
         (segment, folder) for result, folder in zip(results, folders, strict=True) for segment in result.kept_segments
     ]
     parts = [Part(segment.key, segment.speaker, segment.num_frames) for segment, _ in segments]
-    splits = assign_splits(parts, split, val_share, seed)
-    if "val" not in splits:
+    if settings.hold_out_frames:
+        splits = ["val" if segment.is_held_out else "train" for segment, _ in segments]
+    else:
+        splits = assign_splits(parts, split, val_share, seed)
+    if settings.hold_out_frames and len(set(splits)) == 1:
+        side = "train" if splits[0] == "val" else "val"
+        print(
+            f"{out}: hold_out_s={settings.hold_out_frames / FPS:g} left no {side} clip: no usable face or too few "
+            "frames on that side. Give other seconds, or split=time.",
+            file=sys.stderr,
+        )
+    elif "val" not in splits:
         print(
             f"{out}: {parts[0].num_frames} frames are too few to hold any out; there is no val clip.", file=sys.stderr
         )

@@ -15,7 +15,7 @@ from anchor.ops.jpeg import decode_rgb, encode_rgb
 from anchor.preprocess.cleaning.align import crop_aligned
 from anchor.preprocess.cleaning.measures import LookLog
 from anchor.preprocess.people import Person
-from anchor.preprocess.segments import Segment, plan_segments
+from anchor.preprocess.segments import Segment, hold_out_from, plan_segments
 from anchor.preprocess.settings import ClipSettings
 from anchor.preprocess.speaking import MouthMotion
 from anchor.preprocess.spool import CropSpool
@@ -75,7 +75,8 @@ def _add(own: PersonCrops, index: int, frame: np.ndarray, size: int) -> None:
 
 def plan(ids_T: np.ndarray, settings: ClipSettings) -> list[Segment]:
     """The segments of a face with these ids."""
-    return plan_segments(ids_T, settings.max_frames, settings.min_frames, settings.min_segments)
+    cut_at = hold_out_from(len(ids_T), settings.hold_out_frames, settings.min_frames)
+    return plan_segments(ids_T, settings.max_frames, settings.min_frames, settings.min_segments, cut_at)
 
 
 def mark_frames(segments: Iterable[Segment], total: int) -> np.ndarray:

@@ -35,6 +35,7 @@ class SegmentResult:
     decision: str = KEPT  # "kept", "duplicate" or one of cleaning.limits.KINDS; "silent" may yet be kept by the quota
     why: str = ""  # the values measured, and the limits
     measures: SegmentMeasures | None = None
+    is_held_out: bool = False  # it lies in the end of the clip that hold_out_s keeps for validation
 
     @property
     def is_kept(self) -> bool:

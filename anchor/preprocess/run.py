@@ -82,6 +82,7 @@ def preprocess(
     media_ffmpeg_args: tuple[str, ...] = (),
     val_share: float = 0.1,
     split: SplitName = "auto",
+    hold_out_s: float = 0.0,
     workers: int = 0,
     executor: ExecutorName = "local",
     seed: int = 0,
@@ -101,7 +102,8 @@ def preprocess(
     A segment beyond one of the limits is left out; none or 0 is no limit. Of segments more silent than
     ``max_silence``, those with the mouth at rest are kept up to ``silent_quota`` of the kept time. Of ``duplicates``,
     also in another encoding or size, the second is left out. ``val_share`` is held out for validation, by speaker, or
-    by time where there is only one. ``workers`` is the number of processes, 0 for one per core. ``executor=ray`` takes
+    by time where there is only one. ``hold_out_s`` holds out the last seconds of every clip instead, of short clips the
+    last third. ``workers`` is the number of processes, 0 for one per core. ``executor=ray`` takes
     the cores of a Ray cluster: that of RAY_ADDRESS, one that runs here, or one made for this; all its machines must
     see ``source`` and ``out`` under the same paths. A finished set of the same files and arguments is left as it is; a
     run that was stopped goes on with the same command, from the clips that are done.
@@ -113,10 +115,14 @@ def preprocess(
     settings = check_settings(
         image_size, detector, detect_every, segment_s, min_s, faces=faces, shots=shots, align=align, limits=limits,
         offset=offset, on_no_match=on_no_match, decoder=media_decoder, ffmpeg_args=media_ffmpeg_args,
-        faces_device=faces_device, codec=codec,
+        faces_device=faces_device, codec=codec, hold_out_s=hold_out_s,
     )  # fmt: skip
     selection = Selection(duplicates, silent_quota, seed)
     _check(val_share, workers, executor)
+    if hold_out_s and split == "speaker":
+        raise ConfigError(
+            f"hold_out_s={hold_out_s:g} holds out the end of every clip, split=speaker whole speakers. Give one."
+        )
     source, out = Path(source), Path(out).absolute() if str(out) in (".", "..") else Path(out)
     sources = find_sources(source)
     found = load_detector(settings).name  # a missing model, card or program is one sentence here, not one per clip
@@ -192,7 +198,9 @@ def _process_all(
     ordered = [results[number] for number in range(len(sources))]
     folders = [clips.folder(source, settings) for source in sources]
     selected = select(ordered, selection)
-    if sum(len(result.kept_segments) for result in selected) == 1:  # nothing to hold out: cut the only one in two
+    if (
+        not settings.hold_out_frames and sum(len(result.kept_segments) for result in selected) == 1
+    ):  # nothing to hold out: cut the only one in two
         number = next(i for i, result in enumerate(selected) if result.is_kept)
         halving = replace(settings, min_segments=2)
         ordered[number] = clips.load(sources[number], halving) or clips.make(sources[number], halving)

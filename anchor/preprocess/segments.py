@@ -8,7 +8,7 @@ import numpy as np
 
 from anchor.timing import FPS, MEL_STEPS_PER_SECOND, SAMPLES_PER_FRAME, WINDOW_FRAMES, WINDOW_MEL_STEPS
 
-__all__ = ["Segment", "cut_audio", "cut_mel", "plan_segments"]
+__all__ = ["Segment", "cut_audio", "cut_mel", "hold_out_from", "plan_segments"]
 
 GRID = WINDOW_FRAMES  # frames: 5 frames are exactly 16 mel steps, so a segment begins on a mel step
 
@@ -26,14 +26,18 @@ class Segment:
         return self.stop - self.start
 
 
-def plan_segments(ids: np.ndarray, max_frames: int, min_frames: int, min_segments: int = 1) -> list[Segment]:
+def plan_segments(
+    ids: np.ndarray, max_frames: int, min_frames: int, min_segments: int = 1, cut_at: int | None = None
+) -> list[Segment]:
     """Cut the stretches of equal ``ids`` (T,) that are not negative into segments.
 
     A stretch begins at its first frame on the grid of 5 and is cut into equal parts (rounded up to the grid) of at
     most ``max_frames``; what is shorter than ``min_frames`` is dropped. With ``min_segments`` 2 a clip that would be
-    one segment is cut in two, where both parts are long enough.
+    one segment is cut in two, where both parts are long enough. No segment reaches over the frame ``cut_at``.
     """
     edges = np.flatnonzero(np.diff(ids)) + 1
+    if cut_at is not None and 0 < cut_at < len(ids):
+        edges = np.union1d(edges, [cut_at])
     stretches = [
         (-(-int(start) // GRID) * GRID, int(stop))
         for start, stop in zip([0, *edges], [*edges, len(ids)], strict=True)
@@ -49,6 +53,16 @@ def plan_segments(ids: np.ndarray, max_frames: int, min_frames: int, min_segment
         if len(halves) == min_segments:
             segments = halves
     return segments
+
+
+def hold_out_from(total: int, hold_out_frames: int, min_frames: int) -> int | None:
+    """The frame from which a clip of ``total`` frames is held out, on the grid of 5; None where nothing is.
+
+    Its last ``hold_out_frames``, but never more than its last third: a short clip must train too. Where that is less
+    than ``min_frames`` all of it trains.
+    """
+    start = -(-(total - min(hold_out_frames, total // 3)) // GRID) * GRID
+    return start if hold_out_frames > 0 and total - start >= min_frames else None
 
 
 def _cut(start: int, stop: int, parts: int, min_frames: int) -> list[Segment]:

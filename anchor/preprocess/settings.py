@@ -49,6 +49,7 @@ class ClipSettings:
     ffmpeg_args: tuple[str, ...] = ()
     faces_device: DeviceName = "cpu"
     codec: CodecName = "jpeg"
+    hold_out_frames: int = 0  # of the end of each clip, for validation
 
     def __post_init__(self) -> None:
         if not 32 <= self.image_size <= 1024:
@@ -71,8 +72,9 @@ class ClipSettings:
 
 
 def check_settings(
-    image_size: int, detector: DetectorName, detect_every: int, segment_s: float, min_s: float, **more: object
-) -> ClipSettings:
+    image_size: int, detector: DetectorName, detect_every: int, segment_s: float, min_s: float,
+    hold_out_s: float = 0.0, **more: object,
+) -> ClipSettings:  # fmt: skip
     """The settings of these arguments; ``more`` are the other fields of :class:`ClipSettings`.
 
     Raises:
@@ -83,4 +85,10 @@ def check_settings(
         raise ConfigError(f"min_s={min_s} is {min_frames} frames, a window needs {WINDOW_FRAMES}. Give 0.2 or more.")
     if max_frames < 2 * min_frames:
         raise ConfigError(f"segment_s={segment_s} is less than twice min_s={min_s}. Raise it, or lower min_s.")
+    hold_out_frames = round(hold_out_s * FPS)
+    if hold_out_s and hold_out_frames < min_frames:
+        raise ConfigError(
+            f"hold_out_s={hold_out_s} holds no segment out: one has at least min_s={min_s}. Give more, or 0 for none."
+        )
+    more["hold_out_frames"] = hold_out_frames
     return ClipSettings(image_size, detector, detect_every, max_frames, min_frames, **more)  # type: ignore[arg-type]

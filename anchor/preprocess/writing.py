@@ -20,7 +20,7 @@ from anchor.preprocess.cleaning.measures import MouthRest, SegmentMeasures, meas
 from anchor.preprocess.crops import PersonCrops, make_thumbnail, plan
 from anchor.preprocess.people import Person, is_company
 from anchor.preprocess.results import ClipResult, SegmentResult, Thumbnail
-from anchor.preprocess.segments import Segment, cut_audio, cut_mel
+from anchor.preprocess.segments import Segment, cut_audio, cut_mel, hold_out_from
 from anchor.preprocess.settings import ClipSettings
 from anchor.preprocess.sources import Source
 from anchor.preprocess.spool import write_members
@@ -87,9 +87,10 @@ class SegmentWriter:
             extra: dict[str, Any] = {} if self.settings.codec == "jpeg" else {"codec": self.settings.codec}
             members = encode_clip(jpegs, cut_mel(self.mel_SM, segment), audio, meta, **extra)
             num_bytes = write_members(self.folder / key, members)
+        held_out_from = hold_out_from(len(person.track.ids), self.settings.hold_out_frames, self.settings.min_frames)
         self.result.segments.append(
-            SegmentResult(key, speaker, segment.start, segment.num_frames, num_bytes, person.number,
-                          verdict.decision, verdict.why, measures)
+            SegmentResult(key, speaker, segment.start, segment.num_frames, num_bytes, person.number, verdict.decision,
+                          verdict.why, measures, held_out_from is not None and segment.start >= held_out_from)
         )  # fmt: skip
         self._show(key, person, segment, jpegs)
 

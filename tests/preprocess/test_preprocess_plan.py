@@ -5,7 +5,7 @@ import pytest
 
 from anchor.errors import ConfigError, MediaError
 from anchor.ops.mel import log_mel
-from anchor.preprocess.segments import Segment, cut_audio, cut_mel, plan_segments
+from anchor.preprocess.segments import Segment, cut_audio, cut_mel, hold_out_from, plan_segments
 from anchor.preprocess.sound import mel_in_pieces
 from anchor.preprocess.sources import find_sources
 from anchor.preprocess.splits import Part, assign_splits
@@ -36,6 +36,24 @@ def test_long_stretches_are_cut_evenly_and_wholly(length):
 def test_a_single_segment_can_be_halved():
     assert spans([0] * 100, min_segments=2) == [(0, 50), (50, 100)]
     assert spans([0] * 20, min_segments=2) == [(0, 20)]  # too short for two
+
+
+def test_no_segment_reaches_over_a_cut():
+    assert spans([0] * 300, cut_at=200) == [(0, 200), (200, 300)]
+    assert spans([0] * 600, cut_at=350) == [(0, 175), (175, 350), (350, 600)]
+    assert spans([0] * 60 + [-1] * 40, cut_at=80) == [(0, 60)]
+    assert spans([0] * 100, cut_at=100) == spans([0] * 100, cut_at=None) == [(0, 100)]
+
+
+@pytest.mark.parametrize("total", [1500, 1499, 752, 751, 400, 75, 44, 20])
+def test_the_end_of_a_clip_is_held_out_but_never_more_than_a_third(total):
+    start = hold_out_from(total, 250, 15)
+    if total < 50:
+        assert start is None
+    else:
+        assert start % 5 == 0
+        assert min(250, total // 3) - 5 < total - start <= min(250, total // 3)
+    assert hold_out_from(total, 0, 15) is None
 
 
 def test_the_mel_of_a_segment_is_that_of_its_own_sound():

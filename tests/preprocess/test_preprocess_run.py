@@ -167,6 +167,20 @@ def test_truth_is_kept_and_cut(tmp_path, flashing, no_models):
         assert meta["truth"]["phonemes"] == expected
 
 
+def test_the_end_of_every_clip_can_be_held_out(tmp_path, flashing, no_models):
+    for name in ("ann", "bob"):
+        (tmp_path / "source" / name).mkdir(parents=True)
+        flashing(tmp_path / "source" / name / "clip.mp4")  # 2.8 s, 70 frames
+    preprocess(
+        source=tmp_path / "source", out=tmp_path / "out", image_size=64, workers=1, hold_out_s=0.8, duplicates="keep"
+    )
+    shards = ShardSet(tmp_path / "out")
+    found = {(clip.speaker, clip.split): (shards.read_meta(clip)["start_s"], clip.num_frames) for clip in shards.clips}
+    assert found == {
+        ("ann", "train"): (0, 50), ("ann", "val"): (2, 20), ("bob", "train"): (0, 50), ("bob", "val"): (2, 20),
+    }  # fmt: skip
+
+
 def test_nothing_kept_is_an_error_and_leaves_nothing(tmp_path, no_models):
     (tmp_path / "bad.mp4").write_text("no video")
     with pytest.raises(MediaError, match="no video or sound"):
@@ -181,7 +195,8 @@ def test_nothing_kept_is_an_error_and_leaves_nothing(tmp_path, no_models):
         ({"segment_s": 0.7}, ConfigError), ({"min_s": 0.1}, ConfigError), ({"workers": -1}, ConfigError),
         ({"detector": "insightface"}, FaceError), ({"align": "affine"}, ConfigError),
         ({"offset": "guess"}, ConfigError), ({"max_silence": 2}, ConfigError),
-        ({"silent_quota": 1}, ConfigError), ({"min_speech_db": 3}, ConfigError),
+        ({"silent_quota": 1}, ConfigError), ({"min_speech_db": 3}, ConfigError), ({"hold_out_s": 0.3}, ConfigError),
+        ({"hold_out_s": 2, "split": "speaker"}, ConfigError),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_refused_first(tmp_path, no_models, argument, error):

@@ -3,11 +3,26 @@
 Shape suffixes: B windows, N pictures, T frames, C colour, H W pixels, D embedding.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["correlation", "jitter", "jitter_ratio", "pair_accuracy", "psnr", "shift_curve", "ssim"]
+__all__ = [
+    "correlation",
+    "jitter",
+    "jitter_ratio",
+    "laplacian_variance",
+    "ms_ssim",
+    "pair_accuracy",
+    "psnr",
+    "shift_curve",
+    "ssim",
+]
+
+SSIM_WINDOW = 11  # px, side of the Gaussian window of SSIM
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, finest first: Wang et al. 2003
 
 
 def psnr(output_NCHW: Tensor, real_NCHW: Tensor) -> Tensor:
@@ -21,11 +36,37 @@ def ssim(output_NCHW: Tensor, real_NCHW: Tensor) -> Tensor:
 
     Wang et al. 2004 with an 11-pixel Gaussian of sigma 1.5, k1 = 0.01, k2 = 0.03 and the range 2.
     """
-    place = torch.arange(11, dtype=torch.float32, device=output_NCHW.device) - 5
+    similarity_NCHW, _ = _ssim_maps(output_NCHW, real_NCHW)
+    return similarity_NCHW.flatten(1).mean(1)
+
+
+def ms_ssim(output_NCHW: Tensor, real_NCHW: Tensor) -> Tensor:
+    """SSIM over up to five scales (Wang et al. 2003) of pictures in [-1, 1], one per picture: (N,).
+
+    Contrast and structure at every scale, luminance at the coarsest, to the powers 0.0448, 0.2856, 0.3001, 0.2363 and
+    0.1333. The coarsest must hold the window of 11 px: pictures below 176 px have fewer scales, and their weights are
+    made to sum to 1, so values compare only between pictures of one size.
+    """
+    x, y = output_NCHW.float(), real_NCHW.float()
+    scales = min(len(MS_SSIM_WEIGHTS), 1 + int(math.log2(min(x.shape[-2:]) / SSIM_WINDOW)))
+    weights = torch.tensor(MS_SSIM_WEIGHTS[:scales], device=x.device)
+    parts = []
+    for scale in range(scales):
+        similarity_NCHW, structure_NCHW = _ssim_maps(x, y)
+        part_NCHW = similarity_NCHW if scale == scales - 1 else structure_NCHW
+        parts.append(part_NCHW.flatten(2).mean(2).clamp_min(0))  # per channel, as the products must be
+        x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+    powers_SNC = torch.stack(parts) ** (weights / weights.sum())[:, None, None]
+    return powers_SNC.prod(0).mean(1)
+
+
+def _ssim_maps(output_NCHW: Tensor, real_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """SSIM at every place of the window, and its factor of contrast and structure."""
+    place = torch.arange(SSIM_WINDOW, dtype=torch.float32, device=output_NCHW.device) - SSIM_WINDOW // 2
     line = torch.exp(-(place**2) / (2 * 1.5**2))
     line = line / line.sum()
     channels = output_NCHW.shape[1]
-    kernel = (line[:, None] * line).expand(channels, 1, 11, 11)
+    kernel = (line[:, None] * line).expand(channels, 1, SSIM_WINDOW, SSIM_WINDOW)
 
     def blur(x: Tensor) -> Tensor:
         return F.conv2d(x, kernel, groups=channels)
@@ -34,8 +75,18 @@ def ssim(output_NCHW: Tensor, real_NCHW: Tensor) -> Tensor:
     mean_x, mean_y = blur(x), blur(y)
     var_x, var_y, cov = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2, blur(x * y) - mean_x * mean_y
     c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
-    similarity = (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
-    return similarity.flatten(1).mean(1)
+    structure = (2 * cov + c2) / (var_x + var_y + c2)
+    return (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1) * structure, structure
+
+
+def laplacian_variance(pictures_NCHW: Tensor) -> Tensor:
+    """Variance over each picture of the Laplacian of its grey values, (N,): how much fine detail it has.
+
+    The kernel is the 4-neighbour one. Noise is detail too: read it as a ratio to the real picture.
+    """
+    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], device=pictures_NCHW.device)
+    edges = F.conv2d(pictures_NCHW.float().mean(1, keepdim=True), kernel[None, None])
+    return edges.flatten(1).var(1)
 
 
 def jitter_ratio(output_BTCHW: Tensor, real_BTCHW: Tensor) -> Tensor:

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from anchor.evaluation.clips import ClipShelf, EvaluationClip, Pair
+from anchor.evaluation.measures import mouth_box, signed
 from anchor.evaluation.opening import read_openings
 from anchor.evaluation.sync import clip_offset, embed_clip
 from anchor.inference import ReferenceKind, back_and_forth, choose_references, draw_frames, pose_vector
-from anchor.metrics import correlation, jitter_ratio, psnr, ssim
+from anchor.metrics import correlation, jitter_ratio, laplacian_variance, psnr, ssim
 from anchor.models import SyncNet
-from anchor.ops.images import lower_half, mouth_weights, to_signed
+from anchor.ops.images import lower_half
 from anchor.timing import WINDOW_FRAMES, mel_window
 
 __all__ = ["PairResult", "Strip", "measure_speed", "score_pair", "sum_up"]
@@ -119,14 +120,6 @@ def measure_speed(generator: nn.Module, image_size: int, batch_size: int, repeat
     return {"speed/frames_per_second": batch_size / seconds(batch_size), "speed/one_frame_ms": 1000 * seconds(1)}
 
 
-def mouth_box(face_CHW: Tensor) -> Tensor:
-    """The box around the mouth (..., C, h, w) that the training losses weigh most."""
-    weights_hW = mouth_weights(face_CHW.shape[-1], 2.0)
-    heavy = weights_hW == weights_hW.max()
-    rows, columns = heavy.any(1).nonzero().flatten(), heavy.any(0).nonzero().flatten()
-    return lower_half(face_CHW)[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-
-
 def motion_energy(faces_TSSC: np.ndarray) -> np.ndarray:
     """How much the mouth's box changes from the frame before, in grey levels, smoothed over 0.2 s: (T,)."""
     box_TCHW = mouth_box(torch.from_numpy(faces_TSSC).permute(0, 3, 1, 2)).float()
@@ -176,7 +169,7 @@ def _score_likeness(drawn: _Drawn) -> dict[str, float]:
 
 def _likeness(drawn_TSSC: np.ndarray, real_TSSC: np.ndarray, counted_T: np.ndarray) -> dict[str, float]:
     """Single pictures are compared where ``counted_T``; jitter needs them all in a row."""
-    drawn_TCHW, real_TCHW = _signed(drawn_TSSC), _signed(real_TSSC)
+    drawn_TCHW, real_TCHW = signed(drawn_TSSC), signed(real_TSSC)
     jitter = float(jitter_ratio(mouth_box(drawn_TCHW)[None], mouth_box(real_TCHW)[None]))
     drawn_half, real_half = lower_half(drawn_TCHW[counted_T]), lower_half(real_TCHW[counted_T])
     drawn_mouth, real_mouth = mouth_box(drawn_TCHW[counted_T]), mouth_box(real_TCHW[counted_T])
@@ -186,7 +179,9 @@ def _likeness(drawn_TSSC: np.ndarray, real_TSSC: np.ndarray, counted_T: np.ndarr
         "lower_ssim": float(ssim(drawn_half, real_half).mean()),
         "lower_l1": float((drawn_half - real_half).abs().mean()),
         "jitter_ratio": jitter,
-        "sharpness_ratio": float(_sharpness(drawn_mouth) / max(_sharpness(real_mouth), 1e-9)),
+        "sharpness_ratio": float(
+            laplacian_variance(drawn_mouth).mean() / laplacian_variance(real_mouth).mean().clamp_min(1e-9)
+        ),
     }
     if min(real_mouth.shape[-2:]) >= SSIM_WINDOW:
         scores["mouth_ssim"] = float(ssim(drawn_mouth, real_mouth).mean())
@@ -241,15 +236,8 @@ def _strip(pair: Pair, drawn: _Drawn) -> Strip:
     return Strip(title, [int(frame) for frame in spoken], [(label, list(pictures)) for label, pictures in rows])
 
 
-def _signed(faces_TSSC: np.ndarray) -> Tensor:
-    return to_signed(torch.from_numpy(np.ascontiguousarray(faces_TSSC)).permute(0, 3, 1, 2))
-
-
 def _sharpness(pictures_TCHW: Tensor) -> float:
-    """Variance of the Laplacian of the grey pictures, a mean over them."""
-    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
-    edges = torch.nn.functional.conv2d(pictures_TCHW.mean(1, keepdim=True), kernel)
-    return float(edges.flatten(1).var(1).mean())
+    return float(laplacian_variance(pictures_TCHW).mean())
 
 
 def _smoothed(values_T: np.ndarray) -> np.ndarray:

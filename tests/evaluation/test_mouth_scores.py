@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from anchor.evaluation.clips import ClipShelf, Pair, choose_clips, pair_up
-from anchor.evaluation.mouths import measure_speed, mouth_box, score_pair, sum_up
+from anchor.evaluation.measures import mouth_box
+from anchor.evaluation.mouths import measure_speed, score_pair, sum_up
 from anchor.evaluation.opening import read_openings, teach_reader
 from anchor.ops.images import lower_half, to_signed
 from anchor.timing import mel_window

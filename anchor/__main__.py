@@ -57,8 +57,9 @@ keys:   run_dir= seed= resume=auto|none|PATH module.lr= trainer.max_steps= and a
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its status.
 
-    0 is done, 2 what the user can mend, 130 after Ctrl-C, 143 after SIGTERM, 141 where nobody reads the output. Only
-    without ``arguments``, as a process of its own, are signals caught; then for as long as the process lives.
+    0 is done, 2 what the user can mend, 3 a gate that holds, 130 after Ctrl-C, 143 after SIGTERM, 141 where nobody
+    reads the output. Only without ``arguments``, as a process of its own, are signals caught; then for as long as the
+    process lives.
     """
     if arguments is None:
         catch_signals()
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except AnchorError as error:
-        return _say(name, str(error), 2)
+        return _say(name, str(error), error.status)
     except TerminatedError as stop:
         return _say(name, f"stopped by SIGTERM{_more(stop)}.", 143)
     except KeyboardInterrupt as stop:

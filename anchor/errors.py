@@ -2,7 +2,12 @@
 
 
 class AnchorError(ValueError):
-    """What is wrong, where, what arrived, and what to do: the message is written for the user."""
+    """What is wrong, where, what arrived, and what to do: the message is written for the user.
+
+    ``status`` is what the command ends with.
+    """
+
+    status = 2
 
 
 class ConfigError(AnchorError):
@@ -45,3 +50,13 @@ class CheckpointError(AnchorError):
 
 class DeviceError(AnchorError):
     """A card that is absent or cannot do what was asked."""
+
+
+class TrainingError(AnchorError):
+    """A training that cannot go on with what it computes."""
+
+
+class GateError(AnchorError):
+    """What was given has not learnt what the next step asks for; ``gates=off`` goes on all the same."""
+
+    status = 3

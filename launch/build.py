@@ -25,7 +25,7 @@ from launch.targets import check_targets
 from launch.tracking.callback import TrackingCallback
 from launch.tracking.logger import WandbTracker
 from launch.trainer import Trainer
-from lightning_modules.callbacks import OverfitCheck, PartialSteps
+from lightning_modules.callbacks import FiniteLoss, HeldOutScores, OverfitCheck, PartialSteps
 
 __all__ = ["Run", "build", "check_resume"]
 
@@ -105,7 +105,7 @@ def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) ->
         options.update(accumulate_grad_batches=1, gradient_clip_val=None, gradient_clip_algorithm=None)
     options["max_epochs"] = options["max_epochs"] if options["max_epochs"] is not None else -1
     callbacks = [_instantiate(f"callbacks.{name}", spec) for name, spec in config["callbacks"].items() if spec]
-    callbacks.append(PartialSteps())
+    callbacks += [PartialSteps(), FiniteLoss(), HeldOutScores((config.get("gates") or {}).get("verdicts", []))]
     if config.get("compile"):
         callbacks.append(CompileNetworks())
     if _overfit_batches(options):

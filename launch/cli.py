@@ -92,6 +92,8 @@ def _run(config: Any) -> float | None:
 
 
 def _launch(config: Any, spares: Any) -> float | None:
+    from omegaconf import OmegaConf
+
     from launch.job import JobError, StoppedError, run_job
     from launch.record import RunRecord
     from launch.sweeps.job import JobExit
@@ -101,8 +103,11 @@ def _launch(config: Any, spares: Any) -> float | None:
         path, machine = compose_run(config)
     except AnchorError as error:
         print(f"anchor train: {error}", file=sys.stderr)
-        raise JobExit(2, str(error)) from None
+        raise JobExit(error.status, str(error)) from None
     print(f"anchor train: {config.stage} on {machine}, in {path.parent}")
+    for verdict in OmegaConf.load(path).gates.verdicts:
+        if verdict.outcome != "passed" and not verdict.inherited:
+            print(f"anchor train: {verdict.sentence}", file=sys.stderr)
     if "expert" in config.module and config.module.expert is None:
         print("anchor train: no expert judges this run; give module.expert=PATH for a sync loss.", file=sys.stderr)
     try:
@@ -171,6 +176,7 @@ def check_run(config: Any, here: bool = True) -> tuple[dict[str, Any], Any]:
     Raises:
         ConfigError: a required value is missing, or a target is not allowed.
         DeviceError: the machine cannot give what ``accelerator`` asks.
+        GateError: a network that it is given has not learnt enough.
     """
     from omegaconf import OmegaConf
 
@@ -207,6 +213,9 @@ def check_run(config: Any, here: bool = True) -> tuple[dict[str, Any], Any]:
             raise ConfigError(
                 f"module.{key}={path}: no such checkpoint. A stage leaves it as RUN_DIR/checkpoints/last.ckpt."
             )
+    from launch.gates import check_networks
+
+    resolved["gates"]["verdicts"] = check_networks(resolved)
     return resolved, machine
 
 

@@ -170,6 +170,8 @@ class Stages:
         fixed = [f"experiment={stage}", f"model={self.model}", f"run_dir={run_dir}", "datamodule=shards"]
         fixed += [f"accelerator={machine}", "accelerator.precision=auto", f"trainer.max_steps={steps}"]
         fixed += [f"trainer.val_check_interval={max(2, steps // 4)}"]
+        if self.quick:
+            fixed.append("gates=off")
         if stage != "syncnet":
             fixed.append("datamodule.batch_size=6")
         self.chain.run(title, last, "train", *fixed, *words, folder=run_dir)

@@ -196,6 +196,7 @@ def run(config_path: Path) -> dict[str, Any]:
         state = find_state(trainer)
         consumed = state.result if state is not None else {}
         result = {"checkpoint": str(last), "steps": steps, "damaged_windows": damaged, **consumed, "metrics": metrics}
+        result["gates"] = (config.get("gates") or {}).get("verdicts", [])
         if trainer.is_global_zero:
             _write_result(run_dir, result)
     return result

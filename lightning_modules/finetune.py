@@ -36,7 +36,7 @@ class FinetuneModule(L.LightningModule):
     """Re-fit the Identity Encoder of ``net`` to one person by comparing how the mouth moves, real and drawn.
 
     Logs ``train/loss``, ``train/motion_loss``, ``train/l1`` and, with an expert, ``train/sync_loss`` every step;
-    ``val/l1``, ``val/sync_loss``, ``val/mouth_psnr`` (dB) and ``val/jitter_ratio``.
+    ``val/l1``, ``val/sync_loss``, ``val/mouth_psnr``, ``val/copy_psnr`` (dB) and ``val/jitter_ratio``.
 
     Args:
         net: the base generator of stage 2; its Speech Encoder and Face Decoder are frozen here.

@@ -14,7 +14,7 @@ from anchor.batch import LipBatch
 from anchor.losses import edge_loss, weighted_l1
 from anchor.metrics import psnr
 from anchor.models import LipGenerator, SyncNet, describe
-from anchor.ops.images import mouth_weights
+from anchor.ops.images import lower_half, mouth_weights, to_signed
 from lightning_modules.common import (
     JitterRatio,
     Network,
@@ -38,7 +38,8 @@ class GeneratorModule(L.LightningModule):
     """Teach ``net`` to redraw the lower half of a face from its speech.
 
     Logs ``train/loss``, ``train/l1``, ``train/sync_loss`` and ``train/sync_weight`` every step; ``val/l1``,
-    ``val/sync_loss``, ``val/mouth_psnr`` (dB) and ``val/jitter_ratio`` (1 = moves as the real mouth does).
+    ``val/sync_loss``, ``val/mouth_psnr`` and ``val/copy_psnr`` (of the reference in its place; dB) and
+    ``val/jitter_ratio`` (1 = moves as the real mouth does).
 
     Args:
         net: a ``LipGenerator`` or its description.
@@ -123,9 +124,11 @@ def validation_scores(
     output: Tensor, real: Tensor, batch: LipBatch, weight_hW: Tensor, expert: SyncNet | None
 ) -> dict[str, Tensor]:
     """What the three stages after the expert log on the fixed validation windows, as a mean over the batch."""
+    copied = lower_half(to_signed(batch["references_BCHW"]))[:, None].expand_as(real)
     scores = {
         "val/l1": weighted_l1(output, real, weight_hW),
         "val/mouth_psnr": psnr(output, real).mean(),
+        "val/copy_psnr": psnr(copied, real).mean(),
     }
     if expert is not None:
         scores["val/sync_loss"] = judge_sync(expert, output, batch)

@@ -41,7 +41,7 @@ class QualityModule(L.LightningModule):
 
     Logs ``train/d_loss``, ``train/d_real``, ``train/d_fake``, ``train/adversarial_loss``, ``train/l1``,
     ``train/sync_loss`` and ``train/batches`` every step (``global_step`` counts both optimizers: two a batch);
-    ``val/l1``, ``val/sync_loss``, ``val/mouth_psnr`` (dB) and ``val/jitter_ratio``.
+    ``val/l1``, ``val/sync_loss``, ``val/mouth_psnr``, ``val/copy_psnr`` (dB) and ``val/jitter_ratio``.
 
     Args:
         net: the generator of an earlier stage.

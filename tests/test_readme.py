@@ -16,7 +16,7 @@ from launch.demo import write_speech
 README = Path(__file__).resolve().parents[1] / "README.md"
 SMALLER = {
     "synth": ["speakers=6", "clips=1", "seconds=2"],
-    "train": ["trainer.max_steps=2", "trainer.val_check_interval=2", "accelerator=cpu"],
+    "train": ["trainer.max_steps=2", "trainer.val_check_interval=2", "accelerator=cpu", "gates=off"],
     "evaluate": ["reader_steps=10"],
 }
 

@@ -16,6 +16,7 @@ from anchor.device import resolve_device
 from anchor.errors import CheckpointError, ConfigError
 from anchor.evaluation.clips import ClipShelf, choose_clips, pair_up
 from anchor.evaluation.curves import read_runs
+from anchor.evaluation.gates import note_gates
 from anchor.evaluation.mouths import Strip, measure_speed, score_pair, sum_up
 from anchor.evaluation.opening import teach_reader
 from anchor.evaluation.report import render_report
@@ -156,6 +157,7 @@ def evaluate_source(
         scores |= summary | measure_speed(generator, image_size, batch_size)
         pictures = [result.strip for result in results if result.strip is not None]
         notes += _notes(scores, {pair.kind for pair in pairs}, judge is not None, reference)
+    forced = note_gates((generator_path, expert_path))
     record = {
         "format_version": FORMAT_VERSION,
         "stage": stage,
@@ -169,7 +171,8 @@ def evaluate_source(
         "clips": [{"key": clip.key, "speaker": clip.speaker, "num_frames": clip.num_frames} for clip in clips],
         "scores": {name: round(value, 5) for name, value in scores.items() if np.isfinite(value)},
         "details": details,
-        "notes": notes,
+        "forced": forced,
+        "notes": [*forced, *notes],
         "seconds": round(time.monotonic() - started, 1),
     }
     _write(out / "scores.json", json.dumps(record, indent=1, allow_nan=False) + "\n")

@@ -7,13 +7,16 @@ from anchor.models.describe import build_network, describe
 from anchor.models.discriminator import ClassicDiscriminator, PatchDiscriminator
 from anchor.models.freezing import freeze, without_gradients
 from anchor.models.generator import LipGenerator, stack_faces
+from anchor.models.held_out import HELD_OUT, HeldOut, read_held_out
 from anchor.models.syncnet import SpeechEncoder, SyncNet
 
 __all__ = [
     "EMA_STATE",
+    "HELD_OUT",
     "ClassicDiscriminator",
     "ClassicGenerator",
     "ClassicSyncNet",
+    "HeldOut",
     "LipGenerator",
     "PatchDiscriminator",
     "SpeechEncoder",
@@ -25,6 +28,7 @@ __all__ = [
     "freeze",
     "load_network",
     "read_checkpoint",
+    "read_held_out",
     "stack_faces",
     "without_gradients",
 ]

@@ -1,6 +1,8 @@
 """What runs beside training: the run's own record, its progress on the terminal, what an engineer switches on."""
 
 from lightning_modules.callbacks.ema import WeightAverage
+from lightning_modules.callbacks.finite import FiniteLoss
+from lightning_modules.callbacks.held_out import HeldOutScores
 from lightning_modules.callbacks.overfit import OverfitCheck
 from lightning_modules.callbacks.partial import PartialSteps
 from lightning_modules.callbacks.place import batches_seen
@@ -10,6 +12,8 @@ from lightning_modules.callbacks.top import BestCheckpoint, TopCheckpoints
 
 __all__ = [
     "BestCheckpoint",
+    "FiniteLoss",
+    "HeldOutScores",
     "MetricsRecord",
     "OverfitCheck",
     "PartialSteps",

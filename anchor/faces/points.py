@@ -12,7 +12,7 @@ import numpy as np
 
 from anchor.faces.face import Face
 
-__all__ = ["LandmarkBackend", "Landmarks", "Mouth", "NoLandmarks", "mouth_opening", "mouth_points"]
+__all__ = ["LandmarkBackend", "Landmarks", "Mouth", "NoLandmarks", "eye_distance", "mouth_opening", "mouth_points"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,19 @@ def mouth_points(landmarks: Landmarks | None) -> Mouth | None:
     return Mouth(landmarks.points[list(scheme.outer)], landmarks.points[list(scheme.inner)])
 
 
+def eye_distance(landmarks: Landmarks) -> float:
+    """Between the middles of both eyes, in px; NaN where the scheme has no eyes."""
+    scheme = _SCHEMES.get(landmarks.scheme)
+    return float(np.linalg.norm(_across(landmarks, scheme))) if scheme is not None else float("nan")
+
+
+def _across(landmarks: Landmarks, scheme: _Scheme) -> np.ndarray:
+    """From the middle of the left eye to that of the right, (2,) px."""
+    points_N2 = landmarks.points.astype(np.float64)
+    left_2, right_2 = (points_N2[list(corners)].mean(0) for corners in scheme.eyes)
+    return right_2 - left_2
+
+
 def mouth_opening(landmarks: Landmarks | None) -> float | None:
     """The gap between the inner lips / the distance of the eyes: dimensionless, the same at any size and tilt.
 
@@ -104,8 +117,7 @@ def mouth_opening(landmarks: Landmarks | None) -> float | None:
     if landmarks is None or scheme is None:
         return None
     points_N2 = landmarks.points.astype(np.float64)
-    left_2, right_2 = (points_N2[list(corners)].mean(0) for corners in scheme.eyes)
-    across_2 = right_2 - left_2
+    across_2 = _across(landmarks, scheme)
     distance = float(np.linalg.norm(across_2))
     if not distance > 0:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -14,22 +15,30 @@ import torch
 from anchor.batch import ClipEntry, ClipSource
 from anchor.device import resolve_device
 from anchor.errors import CheckpointError, ConfigError
-from anchor.evaluation.clips import ClipShelf, choose_clips, pair_up
+from anchor.evaluation.clips import ClipShelf, choose_clips
 from anchor.evaluation.curves import read_runs
+from anchor.evaluation.films import write_film
 from anchor.evaluation.gates import note_gates
-from anchor.evaluation.mouths import Strip, measure_speed, score_pair, sum_up
+from anchor.evaluation.given import load_given
+from anchor.evaluation.meters import ShiftCurve
+from anchor.evaluation.mouths import Judges
+from anchor.evaluation.notes import notes_of
 from anchor.evaluation.opening import teach_reader
-from anchor.evaluation.report import render_report
+from anchor.evaluation.protocols import choose_protocols, look_at_split
+from anchor.evaluation.report import Shown, render_report
+from anchor.evaluation.stage import Asked, StageScores, score_generators
 from anchor.evaluation.sync import ClipEmbedding, ExpertScores, embed_clip, score_expert
 from anchor.evaluation.table import rows_of
+from anchor.faces.landmarks import LandmarkName, make_landmarks
 from anchor.inference import ReferenceKind, show_progress
 from anchor.models import LipGenerator, SyncNet, WeightKind, load_network
+from anchor.ops.mel import mel_config_hash
 from anchor.timing import FPS
 
 __all__ = ["evaluate", "evaluate_source"]
 
 Stage = Literal["syncnet", "generator", "finetune", "quality"]
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def evaluate(
@@ -39,6 +48,8 @@ def evaluate(
     stage: Stage = "generator",
     checkpoint: Path | None = None,
     expert: Path | None = None,
+    compare: tuple[str, ...] = (),
+    protocol: tuple[str, ...] = (),
     runs: tuple[Path, ...] = (),
     split: str = "val",
     max_clips: int = 48,
@@ -46,6 +57,11 @@ def evaluate(
     reference: ReferenceKind = "nearest",
     reader_steps: int = 400,
     strips: int = 4,
+    films: int = 4,
+    landmarks: LandmarkName = "auto",
+    syncnet_weights: Path | None = None,
+    lpips: Path | None = None,
+    inception: Path | None = None,
     batch_size: int = 16,
     device: Literal["auto", "mlu", "cuda", "cpu"] = "auto",
     seed: int = 0,
@@ -55,10 +71,16 @@ def evaluate(
 
     data: shards, a folder or an address. stage: with syncnet the checkpoint is the expert, otherwise the generator.
     expert: beside a generator, scored itself and asked about the dubbed faces.
-    weights: of both: ema (averaged), raw, or auto: averaged where a checkpoint has them.
+    compare: other generators on the same clips, base=PATH,tuned=PATH: columns of the table, panels of the films.
+    protocol: self, cross, silence, person (held-out minutes of persons that training saw); none given: all that apply.
+    weights: of all: ema (averaged), raw, or auto: averaged where a checkpoint has them.
     runs: run folders whose curves the report draws.
     max_seconds: of each clip that are looked at. reader_steps: how long the reader of mouth openings learns, where
-    the training clips know their openings; 0 leaves it out. strips: clips that are shown as pictures.
+    the training clips know their openings; 0 leaves it out. strips, films: clips that are shown as pictures, and as
+    films with sound, which also lie in out/films.
+    landmarks: auto (insightface, where its model is), mediapipe, insightface or none: then pixels are measured alone.
+    syncnet_weights: the original SyncNet's, for LSE-D and LSE-C. lpips: torchvision's alexnet or vgg16 state dict, or
+    a TorchScript. inception: a TorchScript for FID. What is not given is skipped, and the report says so.
     """
     from anchor.shards import ShardSet
 
@@ -69,6 +91,8 @@ def evaluate(
         stage=stage,
         checkpoint=checkpoint,
         expert=expert,
+        compare=compare,
+        protocol=protocol,
         runs=runs,
         split=split,
         max_clips=max_clips,
@@ -76,12 +100,19 @@ def evaluate(
         reference=reference,
         reader_steps=reader_steps,
         strips=strips,
+        films=films,
+        landmarks=landmarks,
+        syncnet_weights=syncnet_weights,
+        lpips=lpips,
+        inception=inception,
         batch_size=batch_size,
         device=device,
         seed=seed,
         weights=weights,
     )
-    print(_text_table(record["scores"]))
+    print(_text_table(record["scores"], record["compared"]))
+    for sentence in record["skipped"].values():
+        print(f"  skipped: {sentence}")
     print(f"{Path(out) / 'report.html'}  {Path(out) / 'scores.json'}")
 
 
@@ -93,6 +124,8 @@ def evaluate_source(
     stage: Stage = "generator",
     checkpoint: Path | None = None,
     expert: Path | None = None,
+    compare: Sequence[str] = (),
+    protocol: Sequence[str] = (),
     runs: tuple[Path, ...] = (),
     split: str = "val",
     max_clips: int = 48,
@@ -100,6 +133,11 @@ def evaluate_source(
     reference: ReferenceKind = "nearest",
     reader_steps: int = 400,
     strips: int = 4,
+    films: int = 4,
+    landmarks: LandmarkName = "auto",
+    syncnet_weights: Path | None = None,
+    lpips: Path | None = None,
+    inception: Path | None = None,
     batch_size: int = 16,
     device: str = "auto",
     seed: int = 0,
@@ -108,9 +146,11 @@ def evaluate_source(
     """:func:`evaluate` for any source of clips; returns what it wrote to scores.json.
 
     Raises:
-        ConfigError: neither a generator nor an expert is given, a number makes no sense, or a run has no record.
-        CheckpointError: a checkpoint is missing or of another kind.
+        ConfigError: neither a generator nor an expert is given, a number or name makes no sense, or a run has no
+            record.
+        CheckpointError: a checkpoint or a given network is missing or of another kind.
         ShardError: the split has no clip that can be scored.
+        FaceError: the landmark backend asked for is not here.
     """
     started = time.monotonic()
     generator_path, expert_path = _checkpoints(stage, checkpoint, expert)
@@ -118,66 +158,103 @@ def evaluate_source(
         raise ConfigError(
             f"max_clips={max_clips}, max_seconds={max_seconds:g}, batch_size={batch_size}: each must be 1 or more."
         )
+    others = _named_paths(compare, generator_path)
     where = resolve_device(device)
     judge = cast(SyncNet, _load(expert_path, "expert", where, weights)) if expert_path else None
-    generator = cast(LipGenerator, _load(generator_path, "generator", where, weights)) if generator_path else None
+    paths = ({"ours": generator_path} if generator_path else {}) | others
+    generators = {name: cast(LipGenerator, _load(path, "generator", where, weights)) for name, path in paths.items()}
     curves = read_runs(runs)
     clips = choose_clips(source, split, max_clips, seed)
-    image_size = (generator or cast(SyncNet, judge)).image_size
+    held_out = look_at_split(source, clips, split)
+    protocols = choose_protocols(protocol, held_out) if generators else ()
+    given = load_given(lpips, inception, syncnet_weights, where)
+    marker = make_landmarks(landmarks)
+    image_size = next(iter(generators.values()), cast(LipGenerator, judge)).image_size
     shelf = ClipShelf(source, image_size, round(max_seconds * FPS))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"out={out} cannot be a folder ({error}). Give another.") from None
-    scores: dict[str, float] = {}
-    details: dict[str, Any] = {}
-    notes: list[str] = []
-    pictures: list[Strip] = []
-    if judge is not None:
-        judged = _judge_clips(judge, shelf, clips)
-        scores |= judged.scores
-        details |= judged.details
-    if generator is not None:
+    judged = _judge_clips(judge, shelf, clips) if judge is not None else ExpertScores()
+    found = StageScores()
+    if generators:
         reader = teach_reader(source, reader_steps, seed, where)
-        pairs = pair_up(clips, round(max_seconds * FPS))
-        results = [
-            score_pair(
-                generator,
-                shelf,
-                pair,
-                reference=reference,
-                expert=judge,
-                reader=reader,
-                batch_size=batch_size,
-                with_strip=i < strips,
-            )
-            for i, pair in enumerate(show_progress(pairs, len(pairs), "draw and measure", "pairs"))
-        ]
-        summary, details["pairs"] = sum_up(results)
-        scores |= summary | measure_speed(generator, image_size, batch_size)
-        pictures = [result.strip for result in results if result.strip is not None]
-        notes += _notes(scores, {pair.kind for pair in pairs}, judge is not None, reference)
+        asked = Asked(protocols, reference, batch_size, strips, films, held_out.seen)
+        found = score_generators(generators, shelf, clips, Judges(judge, reader, given, marker), asked)
+    main = found.scores.pop("ours", {})
     forced = note_gates((generator_path, expert_path))
     record = {
         "format_version": FORMAT_VERSION,
         "stage": stage,
         "checkpoint": str(generator_path or expert_path),
         "expert": str(expert_path) if expert_path else None,
+        "weights": weights,
         "data": data,
         "split": split,
+        "held_out_by": held_out.by,
+        "protocols": list(protocols),
         "seed": seed,
         "reference": reference,
+        "mel_config_hash": mel_config_hash(),
+        "landmarks": marker.name,
         "device": device_name(where),
         "clips": [{"key": clip.key, "speaker": clip.speaker, "num_frames": clip.num_frames} for clip in clips],
-        "scores": {name: round(value, 5) for name, value in scores.items() if np.isfinite(value)},
-        "details": details,
+        "scores": _rounded({**judged.scores, **main}),
+        "compared": {
+            name: {"checkpoint": str(path), "scores": _rounded(found.scores.get(name, {}))}
+            for name, path in others.items()
+        },
+        "details": {**judged.details, **found.details},
+        "failures": [
+            {"clip": one.key, "first_frame": one.first_frame, "why": one.why, **_rounded(one.values)}
+            for one in found.failures
+        ],
+        "skipped": given.skipped if generators else {},
+        "films": [],
         "forced": forced,
-        "notes": [*forced, *notes],
-        "seconds": round(time.monotonic() - started, 1),
+        "notes": [*forced, *held_out.notes()],
+        "seconds": 0.0,
     }
+    record["films"] = _write_films(found, out)
+    if generators:
+        record["notes"] += notes_of(record, judge is not None, found)
+    record["seconds"] = round(time.monotonic() - started, 1)
     _write(out / "scores.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
-    _write(out / "report.html", render_report(record, pictures, curves))
+    shown = Shown(found.strips, [out / film["file"] for film in record["films"]], found.failures)
+    _write(out / "report.html", render_report(record, shown, curves))
     return record
+
+
+def _named_paths(compare: Sequence[str], main: Path | None) -> dict[str, Path]:
+    """``compare=`` as names and paths.
+
+    Raises:
+        ConfigError: a part is no NAME=PATH, a name comes twice or is taken, or there is no checkpoint to compare with.
+    """
+    named: dict[str, Path] = {}
+    for part in compare:
+        name, equals, text = part.partition("=")
+        if not (name and equals and text) or name in named or name in ("ours", "real", "copy"):
+            raise ConfigError(
+                f"compare={part}: write compare=base=PATH,tuned=PATH, each name once; ours, real and copy are taken."
+            )
+        named[name] = Path(text).expanduser()
+    if named and main is None:
+        raise ConfigError("compare= sets other generators beside the one of checkpoint=; give that one too.")
+    return named
+
+
+def _rounded(scores: dict[str, float]) -> dict[str, float]:
+    return {name: round(float(value), 5) for name, value in scores.items() if np.isfinite(value)}
+
+
+def _write_films(found: StageScores, out: Path) -> list[dict[str, str]]:
+    films = []
+    for number, film in enumerate(found.films):
+        name = f"films/{number:02d}.mp4"
+        write_film(film, out / name)
+        films.append({"file": name, "title": film.title, "panels": ", ".join(label for label, _ in film.panels)})
+    return films
 
 
 def device_name(device: torch.device) -> str:
@@ -223,40 +300,20 @@ def _judge_clips(judge: SyncNet, shelf: ClipShelf, clips: list[ClipEntry]) -> Ex
     for entry in show_progress(clips, len(clips), "listen and look", "clips"):
         clip = shelf.read(entry)
         embedded.append(ClipEmbedding(entry.speaker, *embed_clip(judge, clip.faces_TSSC, clip.mel_SM)))
-    return score_expert(embedded, float(judge.log_scale.detach().exp()))
+    judged = score_expert(embedded, float(judge.log_scale.detach().exp()))
+    if "shift_curve" in judged.details:
+        judged.scores["expert/confidence"] = ShiftCurve.confidence(torch.tensor(judged.details["shift_curve"]))
+    return judged
 
 
-def _notes(scores: dict[str, float], kinds: set[str], has_judge: bool, reference: str) -> list[str]:
-    notes = [
-        f"The reference picture is reference={reference}; the same choice as `anchor infer reference={reference}`."
-    ]
-    if has_judge:
-        notes.append(
-            "The expert's opinion of dubbed faces is circular where it was the training loss: a generator learns to "
-            "please it. Another expert, trained apart, is a fair judge. These scores are not LSE-D or LSE-C: those "
-            "need the original network."
-        )
-    if "dub/opening_r" in scores:
-        notes.append(
-            "Openings are read by a small network taught on real training frames with known truth, never on drawn "
-            "ones. Its own r on real held-out frames stands beside ours, and is the most that could be reached."
-        )
-    else:
-        notes.append(
-            "These clips do not know how far their mouths open, so only a coarse proxy speaks about the dubbed faces."
-        )
-    if kinds != {"other speaker"}:
-        notes.append(
-            f"Too few speakers for strangers everywhere: faces were dubbed with speech of {', '.join(sorted(kinds))}."
-        )
-    return notes
-
-
-def _text_table(scores: dict[str, float]) -> str:
-    lines = [f"  {'':<40}{'ours':>10}{'real':>10}{'compare':>10}"]
-    for group, _, rows in rows_of(scores):
+def _text_table(scores: dict[str, float], compared: dict[str, Any]) -> str:
+    head = "".join(f"{name:>10}" for name in ("ours", *compared, "real", "control"))
+    lines = [f"  {'':<40}{head}"]
+    for group, _, rows in rows_of(scores, {name: other["scores"] for name, other in compared.items()}):
         lines.append(f"  {group}")
-        lines += [f"    {row.label:<38}{ours:>10}{real:>10}{control:>10}" for row, ours, real, control in rows]
+        for line in rows:
+            cells = (line.ours, *line.others, line.real, line.control)
+            lines.append(f"    {line.row.label:<38}" + "".join(f"{cell:>10}" for cell in cells))
     return "\n".join(lines)
 
 

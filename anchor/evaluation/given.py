@@ -6,6 +6,7 @@ Anchor ships and fetches none of them. What is not given is skipped, and the rep
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +136,9 @@ class _ArcFace:
 def _load_lpips(path: Path) -> nn.Module:
     """LPIPS with the backbone at ``path``: torchmetrics has its linear layers, torchvision's file the rest."""
     try:
-        state = torch.load(_existing(path, "lpips"), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a TorchScript is one of the two that may come
+            state = torch.load(_existing(path, "lpips"), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError):
         return _script(path, "lpips")
     kinds = {"features.28.weight": "vgg", "features.10.weight": "alex"}

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anchor.metrics import SSIM_WINDOW as SSIM_SIDE
 from anchor.metrics import jitter, laplacian_variance, psnr
 from anchor.ops.images import lower_half, mouth_weights, to_signed
 from anchor.timing import FPS, MEL_FLOOR, MEL_STEPS_PER_SECOND
 
 __all__ = [
+    "SSIM_SIDE",
     "Area",
     "area_of",
     "jitter_sums",

@@ -36,6 +36,8 @@ __all__ = [
     "LandmarkDistance",
     "LandmarkJitterRatio",
     "LandmarkVelocity",
+    "MeanCorrelation",
+    "MeanValue",
     "MsSsim",
     "OpeningCorrelation",
     "PairAccuracy",
@@ -275,6 +277,23 @@ class OpeningCorrelation(ClipValues):
         known = np.isfinite(left) & np.isfinite(right)
         if known.sum() > 2:
             super().update(float(correlation(torch.from_numpy(left[known]), torch.from_numpy(right[known]))))
+
+
+class MeanCorrelation(SumRatio):
+    """Pearson's r of two series, a mean over clips."""
+
+    def count(self, *values: Any) -> tuple[float, float]:
+        """Of two series (T,)."""
+        left, right = (torch.from_numpy(np.asarray(value, np.float64)) for value in values)
+        return float(correlation(left, right)), 1.0
+
+
+class MeanValue(SumRatio):
+    """The mean of one number a clip."""
+
+    def count(self, *values: Any) -> tuple[float, float]:
+        """Of the number."""
+        return float(values[0]), 1.0
 
 
 class ShiftCurve(Metric):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,12 +14,14 @@ import numpy as np
 
 from anchor.evaluation.charts import Line, line_chart
 from anchor.evaluation.curves import Run
+from anchor.evaluation.gallery import Failure
 from anchor.evaluation.mouths import Strip
 from anchor.evaluation.sync import MAX_SHIFT
+from anchor.evaluation.table import Line as TableLine
 from anchor.evaluation.table import rows_of
 from anchor.timing import FPS
 
-__all__ = ["render_report"]
+__all__ = ["Shown", "render_report"]
 
 TILE = 96  # px at least, so that small crops can be looked at
 STRIP_QUALITY = 90
@@ -70,18 +74,43 @@ STRIP_STYLE = """
 .strip img{display:block;width:100%;height:auto;border-radius:3px}
 .times{display:flex}.times i{flex:1;text-align:center;font:11px system-ui;color:var(--soft)}
 """
+FILM_STYLE = """
+.films{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,700px),1fr));gap:12px}
+.films video{display:block;width:100%;height:auto;border-radius:6px;background:#000}
+.worst{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:12px}
+.worst img{display:block;width:100%;height:auto;border-radius:3px}
+.worst b{color:var(--mark)}.worst small{color:var(--soft);display:block;overflow-wrap:anywhere}
+@media(max-width:560px){main{padding:18px 12px 40px}h1{font-size:22px}dl{grid-template-columns:1fr}
+th,td{padding:6px 8px}.strip .row{grid-template-columns:84px minmax(560px,1fr)}
+.tiles{grid-template-columns:repeat(2,1fr)}.tile{padding:10px 12px}.tile b{font-size:21px}}
+"""
 
 
-def render_report(record: Mapping[str, Any], strips: Sequence[Strip], runs: Sequence[Run]) -> str:
-    """The whole page for what stands in scores.json, its picture strips, and the curves of the runs."""
-    parts = [_head(record), _tiles(record["scores"])]
-    for group, text, rows in rows_of(record["scores"]):
-        parts.append(f"<h2>{html.escape(group)}</h2><p class='soft'>{html.escape(text)}</p>{_table(rows)}")
+@dataclass(frozen=True)
+class Shown:
+    """What is looked at, and not only read."""
+
+    strips: Sequence[Strip] = ()
+    films: Sequence[Path] = ()  # mp4s, in the order of the record's films
+    failures: Sequence[Failure] = field(default_factory=list)
+
+
+def render_report(record: Mapping[str, Any], shown: Shown, runs: Sequence[Run]) -> str:
+    """The whole page for what stands in scores.json, its films and pictures, and the curves of the runs."""
+    others = {name: other["scores"] for name, other in record["compared"].items()}
+    parts = [_head(record), _tiles(record["scores"]), _films(record["films"], shown.films)]
+    for group, text, rows in rows_of(record["scores"], others):
+        parts.append(
+            f"<h2>{html.escape(group)}</h2><p class='soft'>{html.escape(text)}</p>{_table(rows, list(others))}"
+        )
         if group == "Expert":
             parts.append(_expert_charts(record["details"]))
-    if strips:
+    parts.append(_referee_chart(record["details"]))
+    if shown.failures:
+        parts.append(_gallery(shown.failures))
+    if shown.strips:
         parts.append(f"<h2>Pictures</h2><p class='soft'>{PICTURES}</p>")
-        parts += [_strip(strip) for strip in strips]
+        parts += [_strip(strip) for strip in shown.strips]
     if runs:
         parts.append("<h2>How it was learnt</h2>" + "".join(_run(run) for run in runs))
     parts.append(_notes(record))
@@ -89,7 +118,7 @@ def render_report(record: Mapping[str, Any], strips: Sequence[Strip], runs: Sequ
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}{STRIP_STYLE}</style></head>"
+        f"<title>{html.escape(title)}</title><style>{STYLE}{STRIP_STYLE}{FILM_STYLE}</style></head>"
         f"<body><main>{''.join(parts)}</main></body></html>\n"
     )
 
@@ -101,6 +130,11 @@ def _head(record: Mapping[str, Any]) -> str:
         "data": f"{record['data']}, split {record['split']}",
         "clips": f"{len(record['clips'])} clips of {len({clip['speaker'] for clip in record['clips']})} speakers, "
         f"{sum(clip['num_frames'] for clip in record['clips']) / FPS:.0f} s",
+        "held out by": record["held_out_by"],
+        "protocols": ", ".join(record["protocols"]) or None,
+        "compared with": ", ".join(f"{name}: {one['checkpoint']}" for name, one in record["compared"].items()) or None,
+        "landmarks": record["landmarks"],
+        "mel": record["mel_config_hash"],
         "machine": record["device"],
         "seed": record["seed"],
     }
@@ -116,6 +150,7 @@ def _tiles(scores: Mapping[str, float]) -> str:
         "expert/pair_accuracy",
         "expert/offset_within_one",
         "dub/opening_r",
+        "dub/referee_prefers_true",
         "self/mouth_psnr",
         "self/jitter_ratio",
         "self/sharpness_ratio",
@@ -125,7 +160,8 @@ def _tiles(scores: Mapping[str, float]) -> str:
         first.add("dub/motion_r")
     tiles = []
     for group, _, rows in rows_of(scores):
-        for row, ours, real, control in rows:
+        for line in rows:
+            row, ours, real, control = line.row, line.ours, line.real, line.control
             if row.name in first:
                 beside = [f"real: {real}"] if real else []
                 beside += [f"{'chance' if row.control_label == 'chance' else 'control'}: {control}"] if control else []
@@ -136,18 +172,21 @@ def _tiles(scores: Mapping[str, float]) -> str:
     return f"<div class='tiles'>{''.join(tiles)}</div>"
 
 
-def _table(rows: Sequence[tuple[Any, str, str, str]]) -> str:
+def _table(rows: Sequence[TableLine], others: Sequence[str]) -> str:
     better = {"high": "higher is better", "low": "lower is better", "one": "1 is natural", "zero": "0 is right", "": ""}
-    has_real, has_control = any(line[2] for line in rows), any(line[3] for line in rows)
-    head = "<th>score</th><th class='n'>ours</th>"
+    has_real, has_control = any(line.real for line in rows), any(line.control for line in rows)
+    others = others if any(any(line.others) for line in rows) else []
+    head = "<th>score</th><th class='n'>ours</th>" + "".join(f"<th class='n'>{html.escape(o)}</th>" for o in others)
     head += (
         "<th class='n'>ground truth</th>" * has_real
         + "<th class='n'>to compare</th>" * has_control
         + "<th>what it is</th>"
     )
     body = []
-    for row, ours, real, control in rows:
-        cells = f"<td>{html.escape(row.label)}</td><td class='n our'>{ours}</td>"
+    for line in rows:
+        row, real, control = line.row, line.real, line.control
+        cells = f"<td>{html.escape(row.label)}</td><td class='n our'>{line.ours}</td>"
+        cells += "".join(f"<td class='n'>{cell}</td>" for cell in line.others) if others else ""
         cells += f"<td class='n'>{real}</td>" * has_real
         note = f"<small>{html.escape(row.control_label)}</small>" if control else ""
         cells += f"<td class='n'>{control}{note}</td>" * has_control
@@ -172,10 +211,57 @@ def _expert_charts(details: Mapping[str, Any]) -> str:
     return f"<div class='charts' style='margin-top:12px'>{''.join(charts)}</div>" if charts else ""
 
 
+def _films(films: Sequence[Mapping[str, str]], paths: Sequence[Path]) -> str:
+    """Films inside the page: it may be sent away alone."""
+    if not films:
+        return ""
+    figures = []
+    for film, path in zip(films, paths, strict=True):
+        uri = "data:video/mp4;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+        caption = f"<b>{html.escape(film['title'])}</b> <span class='key'>{html.escape(film['panels'])}</span>"
+        video = f'<video controls loop playsinline preload="metadata" src="{uri}"></video>'
+        figures.append(f"<figure><figcaption>{caption}</figcaption>{video}</figure>")
+    text = "<h2>Watch and listen</h2><p class='soft'>From left to right as the names say, in step, with sound.</p>"
+    return f"{text}<div class='films'>{''.join(figures)}</div>"
+
+
+def _referee_chart(details: Mapping[str, Any]) -> str:
+    """The share of the mouth's movement that the speech explains, by shift."""
+    names = {"real": "real", "self": "drawn, own speech", "dub": "drawn, other speech"}
+    curves = details.get("referee_curves") or {}
+    lines = [
+        Line(label, [(i - MAX_SHIFT, value) for i, value in enumerate(curves[kind])])
+        for kind, label in names.items()
+        if kind in curves
+    ]
+    if not lines:
+        return ""
+    chart = line_chart("Explained by speech shifted so far", lines, "frames that the speech is late", 0.0, "nothing")
+    text = (
+        "Ridge regression from the sound to the mouth's shape, asked about seconds it did not learn from. It needs no "
+        "network, and no generator was taught to please it. A mouth that speaks has its peak at 0."
+    )
+    return f"<h2>Referee</h2><p class='soft'>{text}</p><div class='charts'>{chart}</div>"
+
+
+def _gallery(failures: Sequence[Failure]) -> str:
+    figures = []
+    for number, one in enumerate(failures, 1):
+        rows = [np.hstack([_enlarged(picture) for picture in row]) for row in one.rows]
+        caption = f"<b>{number}</b> {html.escape(one.why)}"
+        where = f"<small>{html.escape(one.key)}, from {one.first_frame / FPS:.1f} s</small>"
+        image = f'<img alt="real above, drawn below" src="{_data_uri(np.vstack(rows))}">'
+        figures.append(f"<figure><figcaption>{caption}{where}</figcaption>{image}</figure>")
+    text = (
+        "The worst seconds with their own speech: real above, drawn below, and what stands out most against the rest."
+    )
+    return f"<h2>Worst {len(figures)} seconds</h2><p class='soft'>{text}</p><div class='worst'>{''.join(figures)}</div>"
+
+
 def _strip(strip: Strip) -> str:
     rows = []
     for label, pictures in strip.rows:
-        ours = " ours" if label.startswith("drawn") else ""
+        ours = "" if label.startswith("real") else " ours"
         uri = _data_uri(np.hstack([_enlarged(picture) for picture in pictures]))
         rows.append(f'<div class="row{ours}"><span>{label}</span><img alt="{label}" src="{uri}"></div>')
     times = "".join(f"<i>{frame / FPS:.2f} s</i>" for frame in strip.frames)
@@ -195,7 +281,9 @@ def _run(run: Run) -> str:
 
 def _notes(record: Mapping[str, Any]) -> str:
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in record["notes"])
-    return f"<h2>Read this with it</h2><ul class='soft'>{notes}</ul>" if notes else ""
+    skipped = "".join(f"<li>{html.escape(why)}</li>" for why in record["skipped"].values())
+    text = f"<h2>Read this with it</h2><ul class='soft'>{notes}</ul>" if notes else ""
+    return text + (f"<h2>Skipped</h2><ul class='soft'>{skipped}</ul>" if skipped else "")
 
 
 def _enlarged(picture: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["GROUPS", "Row", "rows_of"]
+__all__ = ["GROUPS", "Line", "Row", "rows_of"]
 
 Better = Literal["high", "low", "one", "zero", ""]
 
@@ -23,6 +23,17 @@ class Row:
     real: str | float | None = None  # a score's name, or a number known without measuring
     control: str | float | None = None
     control_label: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row with its numbers as text."""
+
+    row: Row
+    ours: str
+    others: tuple[str, ...]  # of the generators it is compared with
+    real: str
+    control: str
 
 
 _COPY = "the reference copied, nothing drawn"
@@ -72,6 +83,12 @@ GROUPS: dict[str, tuple[str, list[Row]]] = {
                 control="expert/loss_chance",
                 control_label="chance",
             ),
+            Row(
+                "expert/confidence",
+                "confidence",
+                "of the mean shift curve: its maximum minus its median. Our expert's own, never LSE-C",
+                "high",
+            ),
             Row("expert/cosine_true", "cosine of true pairs", "mouth and its own speech", ""),
             Row(
                 "expert/peak_offset_frames",
@@ -102,9 +119,61 @@ GROUPS: dict[str, tuple[str, list[Row]]] = {
             Row("self/lower_ssim", "lower half SSIM", "all that is drawn", "high", "", 1.0, "copy/lower_ssim", _COPY),
             Row("self/lower_l1", "lower half L1", "colours in [-1, 1]", "low", "", 0.0, "copy/lower_l1", _COPY),
             Row(
+                "self/mouth_ms_ssim",
+                "mouth MS-SSIM",
+                "as many scales as the box has room for",
+                "high",
+                "",
+                1.0,
+                "copy/mouth_ms_ssim",
+                _COPY,
+            ),
+            Row("self/face_psnr", "face PSNR", "half of it is not drawn", "high", "dB", None, "copy/face_psnr", _COPY),
+            Row("self/face_ssim", "face SSIM", "half of it is not drawn", "high", "", 1.0, "copy/face_ssim", _COPY),
+            Row(
+                "self/face_ms_ssim",
+                "face MS-SSIM",
+                "half of it is not drawn",
+                "high",
+                "",
+                1.0,
+                "copy/face_ms_ssim",
+                _COPY,
+            ),
+            Row("self/lpips", "LPIPS", "of the face, by the network given", "low", "", 0.0, "copy/lpips", _COPY),
+            Row("self/fid", "FID", "of the face, by the network given; few pictures raise it", "low", "", 0.0),
+            Row("self/identity", "identity", "cosine of face embeddings", "high", "", "real/identity"),
+            Row(
+                "self/landmark_distance",
+                "landmark distance",
+                "of the mouth's points, in distances of the eyes",
+                "low",
+                "",
+                0.0,
+            ),
+            Row("self/landmark_velocity", "landmark velocity", "the same of their movement", "low", "", 0.0),
+            Row("self/landmark_opening_r", "opening r by landmarks", "drawn against real", "high", "", 1.0),
+            Row("self/landmark_jitter_ratio", "landmark jitter ratio", "of the mouth's points", "one", "", 1.0),
+            Row(
                 "self/jitter_ratio",
                 "jitter ratio",
                 "second difference in time over that of the real mouth",
+                "one",
+                "",
+                1.0,
+            ),
+            Row(
+                "self/pause_jitter_ratio",
+                "jitter ratio in pauses",
+                "the same where nothing is said for 0.2 s around",
+                "one",
+                "",
+                1.0,
+            ),
+            Row(
+                "self/upper_jitter_ratio",
+                "jitter ratio of the upper half",
+                "it is not drawn: exactly 1, or something is wrong",
                 "one",
                 "",
                 1.0,
@@ -124,6 +193,42 @@ GROUPS: dict[str, tuple[str, list[Row]]] = {
                 "high",
                 "",
                 "real/opening_r",
+            ),
+            Row(
+                "self/referee_prefers_true",
+                "referee prefers the true moment",
+                "share of persons whose mouth fits its speech better than the speech 0.2 s or more away",
+                "high",
+                "",
+                "real/referee_prefers_true",
+            ),
+            Row(
+                "self/referee_margin",
+                "referee's margin",
+                "share of the mouth's movement that its speech explains, over the most that shifted speech does",
+                "high",
+                "",
+                "real/referee_margin",
+            ),
+            Row(
+                "self/referee_offset_within_one",
+                "referee finds offset 0 within 1 frame",
+                "share of persons",
+                "high",
+                "",
+                "real/referee_offset_within_one",
+                3 / 31,
+                "chance",
+            ),
+            Row("self/lse_d", "LSE-D", "the original SyncNet's distance", "low", "", "real/lse_d"),
+            Row("self/lse_c", "LSE-C", "the original SyncNet's confidence", "high", "", "real/lse_c"),
+            Row(
+                "self/lse_offset_within_one",
+                "original SyncNet finds offset 0 within 1",
+                "share of clips",
+                "high",
+                "",
+                "real/lse_offset_within_one",
             ),
         ],
     ),
@@ -170,6 +275,14 @@ GROUPS: dict[str, tuple[str, list[Row]]] = {
                 "chance",
             ),
             Row(
+                "dub/confidence",
+                "expert's confidence",
+                "of a clip's shift curve: its maximum minus its median; circular in the same way, and never LSE-C",
+                "",
+                "",
+                "real/confidence",
+            ),
+            Row(
                 "dub/cosine",
                 "expert's cosine",
                 "circular if this expert taught the generator; above the real one it is being flattered",
@@ -177,6 +290,102 @@ GROUPS: dict[str, tuple[str, list[Row]]] = {
                 "",
                 "real/cosine",
             ),
+            Row(
+                "dub/referee_prefers_true",
+                "referee prefers the true moment",
+                "share of persons whose mouth fits its speech better than the speech 0.2 s or more away",
+                "high",
+                "",
+                "real/referee_prefers_true",
+            ),
+            Row(
+                "dub/referee_margin",
+                "referee's margin",
+                "share of the mouth's movement that its speech explains, over the most that shifted speech does",
+                "high",
+                "",
+                "real/referee_margin",
+            ),
+            Row(
+                "dub/referee_offset_within_one",
+                "referee finds offset 0 within 1 frame",
+                "share of persons",
+                "high",
+                "",
+                "real/referee_offset_within_one",
+                3 / 31,
+                "chance",
+            ),
+            Row("dub/lse_d", "LSE-D", "the original SyncNet's distance", "low", "", "real/lse_d"),
+            Row("dub/lse_c", "LSE-C", "the original SyncNet's confidence", "high", "", "real/lse_c"),
+            Row(
+                "dub/lse_offset_within_one",
+                "original SyncNet finds offset 0 within 1",
+                "share of clips",
+                "high",
+                "",
+                "real/lse_offset_within_one",
+            ),
+            Row("dub/identity", "identity", "cosine of face embeddings", "high", "", "real/identity"),
+            Row("dub/fid", "FID", "of the face, by the network given; few pictures raise it", "low", "", 0.0),
+        ],
+    ),
+    "Silence": (
+        "The first 4 s of each face with nothing to say: the mouth should close and stay so. Pauses are those of real "
+        "speech, 0.2 s away from any sound.",
+        [
+            Row(
+                "silence/leak",
+                "silence leak",
+                "share of frames with the mouth open, though all that is heard is silence",
+                "low",
+                "",
+                "real/pause_leak",
+                "real/open_share",
+                "the real mouth, speaking",
+            ),
+            Row(
+                "silence/pixel_leak",
+                "silence leak by pixels",
+                "share of frames that move more than the real clip does in half of its frames",
+                "low",
+                "",
+                "real/pause_pixel_leak",
+            ),
+            Row(
+                "pause/leak", "leak in pauses", "the same in the pauses of its own speech", "low", "", "real/pause_leak"
+            ),
+            Row(
+                "pause/pixel_leak",
+                "leak in pauses by pixels",
+                "the same in the pauses of its own speech",
+                "low",
+                "",
+                "real/pause_pixel_leak",
+            ),
+            Row(
+                "silence/motion_share",
+                "motion in silence",
+                "over the motion of the same frames drawn with their speech; the head moves on in both",
+                "low",
+            ),
+            Row(
+                "silence/jitter_ratio",
+                "jitter ratio in silence",
+                "second difference over that of the real mouth in its pauses",
+                "one",
+                "",
+                1.0,
+            ),
+        ],
+    ),
+    "Held-out minutes": (
+        "The clips of persons whom training saw in other minutes, with their own speech.",
+        [
+            Row("person/mouth_psnr", "mouth PSNR", "the box around the mouth", "high", "dB"),
+            Row("person/mouth_ssim", "mouth SSIM", "the box around the mouth", "high", "", 1.0),
+            Row("person/jitter_ratio", "jitter ratio", "second difference over that of the real mouth", "one", "", 1.0),
+            Row("person/sharpness_ratio", "sharpness ratio", "Laplacian variance over the real one", "one", "", 1.0),
         ],
     ),
     "Speed": (
@@ -189,12 +398,20 @@ GROUPS: dict[str, tuple[str, list[Row]]] = {
 }
 
 
-def rows_of(scores: Mapping[str, float]) -> list[tuple[str, str, list[tuple[Row, str, str, str]]]]:
-    """``(group, what it is, [(row, ours, real, control)])`` for the scores that are there, as text."""
+def rows_of(
+    scores: Mapping[str, float], others: Mapping[str, Mapping[str, float]] | None = None
+) -> list[tuple[str, str, list[Line]]]:
+    """``(group, what it is, its lines)`` for the scores that are there, with those of ``others`` beside them."""
     groups = []
     for group, (text, rows) in GROUPS.items():
         lines = [
-            (row, _show(row, scores[row.name]), _look_up(row, row.real, scores), _look_up(row, row.control, scores))
+            Line(
+                row,
+                _show(row, scores[row.name]),
+                tuple(_look_up(row, row.name, other) for other in (others or {}).values()),
+                _look_up(row, row.real, scores),
+                _look_up(row, row.control, scores),
+            )
             for row in rows
             if row.name in scores
         ]

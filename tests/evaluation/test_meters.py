@@ -47,7 +47,8 @@ def all_meters():
         "share": meters.Share(),
         "pair": meters.PairAccuracy(5, 15),
         "curve": meters.ShiftCurve(),
-        "lse_d": meters.ClipValues(),
+        "mean_r": meters.MeanCorrelation(),
+        "lse_d": meters.MeanValue(),
     }
 
 
@@ -67,6 +68,7 @@ def count_clip(every, number):
     for name in ("landmark_distance", "landmark_velocity", "landmark_jitter"):
         every[name].update(other, points)
     every["opening"].update(opening + rng.normal(size=length) * number, opening)
+    every["mean_r"].update(points[:, 0, 0], other[:, 0, 0])
     every["leak"].update(opening, 0.2, opening > -0.5)
     every["identity"].update(points[:, 0], other[:, 0])
     every["speed"].update(length, 0.1 * number + 0.3)

@@ -1,0 +1,69 @@
+"""A face drawn with its own speech, with another's, and with silence; what all the measures look at.
+
+Shape suffixes: T frames, S side of the crops in pixels, C colour (RGB), P numbers of a pose; mel_SM: S mel steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from anchor.evaluation.clips import ClipShelf, EvaluationClip, Pair, resized
+from anchor.inference import ReferenceKind, back_and_forth, choose_references, draw_frames, pose_vector
+from anchor.timing import FPS, MEL_FLOOR
+
+__all__ = ["SILENT_FRAMES", "Drawn", "draw_pair"]
+
+SILENT_FRAMES = 4 * FPS  # that are drawn with nothing to say
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One generator's pictures of a pair, at the size that everything is measured at."""
+
+    face: EvaluationClip
+    speech: EvaluationClip
+    references_T: np.ndarray  # for each frame of the face, the frame shown as the reference
+    own_TSSC: np.ndarray  # with its own speech
+    dub_TSSC: np.ndarray  # with the speech of the pair
+    silent_TSSC: np.ndarray  # its first frames, with nothing to say; empty where that was not asked
+    spoken: np.ndarray  # for each dubbed frame, the frame of the speech
+    order: np.ndarray  # and the frame of the face
+
+
+def draw_pair(
+    generator: nn.Module,
+    shelf: ClipShelf,
+    pair: Pair,
+    *,
+    reference: ReferenceKind,
+    batch_size: int = 16,
+    with_silence: bool = True,
+    seen_on: ClipShelf | None = None,
+) -> Drawn:
+    """Draw with ``generator``, whose crops are those of ``shelf``; ``seen_on`` has another size to be measured at."""
+    face, speech = shelf.read(pair.face), shelf.read(pair.speech)
+    poses_TP = np.stack([pose_vector(crop) for crop in face.faces_TSSC])
+    references_T = choose_references(reference, np.zeros(len(face), int), poses_TP)
+    spoken = np.arange(pair.shift, len(speech))
+    order = back_and_forth(len(spoken), len(face))
+    copied_TSSC = face.faces_TSSC[references_T]
+
+    def draw(frames: np.ndarray, mel_SM: np.ndarray, heard: np.ndarray) -> np.ndarray:
+        numbers = [int(frame) for frame in heard]
+        return draw_frames(generator, face.faces_TSSC[frames], copied_TSSC[frames], mel_SM, numbers, batch_size)
+
+    whole, count = np.arange(len(face)), min(len(face), SILENT_FRAMES) if with_silence else 0
+    silence_SM = np.full((16, face.mel_SM.shape[1]), MEL_FLOOR, np.float32)
+    pictures = [
+        draw(whole, face.mel_SM, whole),
+        draw(order, speech.mel_SM, spoken),
+        draw(whole[:count], silence_SM, whole[:count]) if count else face.faces_TSSC[:0],
+    ]
+    if seen_on is not None and seen_on.image_size != shelf.image_size:
+        pictures = [resized(some, seen_on.image_size) if len(some) else some for some in pictures]
+        face, speech = seen_on.read(pair.face), seen_on.read(pair.speech)
+        pictures[2] = pictures[2] if count else face.faces_TSSC[:0]
+    return Drawn(face, speech, references_T, *pictures, spoken, order)

@@ -66,4 +66,5 @@ def draw_pair(
         pictures = [resized(some, seen_on.image_size) if len(some) else some for some in pictures]
         face, speech = seen_on.read(pair.face), seen_on.read(pair.speech)
         pictures[2] = pictures[2] if count else face.faces_TSSC[:0]
-    return Drawn(face, speech, references_T, *pictures, spoken, order)
+    own_TSSC, dub_TSSC, silent_TSSC = pictures
+    return Drawn(face, speech, references_T, own_TSSC, dub_TSSC, silent_TSSC, spoken, order)

@@ -183,7 +183,7 @@ def evaluate_source(
         found = score_generators(generators, shelf, clips, Judges(judge, reader, given, marker), asked)
     main = found.scores.pop("ours", {})
     forced = note_gates((generator_path, expert_path))
-    record = {
+    record: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "stage": stage,
         "checkpoint": str(generator_path or expert_path),

@@ -147,7 +147,7 @@ def _load_lpips(path: Path) -> nn.Module:
         raise CheckpointError(f"lpips={path}: neither torchvision's alexnet or vgg16 state dict nor a TorchScript.")
     from torchmetrics.functional.image.lpips import _LPIPS
 
-    net = _LPIPS(pretrained=True, net=kind, pnet_rand=True, use_dropout=True)
+    net = _LPIPS(pretrained=True, net=kind, pnet_rand=True, use_dropout=True)  # type: ignore[arg-type]
     backbone = net.net.state_dict()
     moved = {key: state[f"features.{key.split('.', 1)[1]}"] for key in backbone}
     try:

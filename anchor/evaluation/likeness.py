@@ -95,8 +95,8 @@ def score_with_given(board: Board, drawn: Drawn, given: Given) -> dict[str, floa
         scores["copy/lpips"] = board.count("copy/lpips", make, copied[counted_T], real[counted_T])
     if given.inception is not None:
         for name, pictures in (("self/fid", own), ("dub/fid", drawn.dub_TSSC)):
-            make = functools.partial(meters.FrechetDistance, given.inception, given.num_features)
-            board.add(name, make, pictures, real)
+            make_distance = functools.partial(meters.FrechetDistance, given.inception, given.num_features)
+            board.add(name, make_distance, pictures, real)
     if given.identify is not None:
         known = given.identify(real[drawn.order][::EVERY])
         for name, pictures in (("self/identity", own[drawn.order]), ("dub/identity", drawn.dub_TSSC)):

@@ -139,7 +139,8 @@ class SharpnessRatio(SumRatio):
 
     def count(self, *values: Any) -> tuple[float, float]:
         """Of drawn and real crops."""
-        return sharpness_sums(*values, self.area)
+        drawn, real = values
+        return sharpness_sums(drawn, real, self.area)
 
 
 class JitterRatio(SumRatio):
@@ -211,7 +212,8 @@ class PairAccuracy(SumRatio):
 
     def count(self, *values: Any) -> tuple[float, float]:
         """Of the embeddings of a clip, (T, D) each."""
-        won, pairs = pair_accuracy(*values, self.min_shift, self.max_shift)
+        face_TD, speech_TD = values
+        won, pairs = pair_accuracy(face_TD, speech_TD, self.min_shift, self.max_shift)
         return float(won), float(pairs)
 
 
@@ -252,9 +254,9 @@ class ClipValues(Metric):
         super().reset()
         self._put_placeholder()
 
-    def update(self, value: float) -> None:
-        """Count one clip; NaN is left out."""
-        self.values.append(torch.tensor([value], dtype=torch.float64))
+    def update(self, *values: Any) -> None:
+        """Count the number of one clip; NaN is left out."""
+        self.values.append(torch.tensor([float(values[0])], dtype=torch.float64))
 
     def compute(self) -> Tensor:
         """The mean."""
@@ -271,9 +273,9 @@ class ClipValues(Metric):
 class OpeningCorrelation(ClipValues):
     """Pearson's r of how far a mouth opens with how far it should, a mean over clips."""
 
-    def update(self, opening_T: Any, truth_T: Any) -> None:
-        """Count one clip; frames where either is NaN are left out."""
-        left, right = np.asarray(opening_T, np.float64), np.asarray(truth_T, np.float64)
+    def update(self, *values: Any) -> None:
+        """Count one clip of how far a mouth opens and should (T,); frames where either is NaN are left out."""
+        left, right = (np.asarray(value, np.float64) for value in values)
         known = np.isfinite(left) & np.isfinite(right)
         if known.sum() > 2:
             super().update(float(correlation(torch.from_numpy(left[known]), torch.from_numpy(right[known]))))

@@ -30,13 +30,14 @@ def score_silence(board: Board, drawn: Drawn, read: Openings | None) -> dict[str
     pauses_T = silent_frames(drawn.face.mel_SM, len(real))
     scores: dict[str, float] = {}
     openings = read(real) if read is not None else None
+    values: list[np.ndarray | None]
     if read is not None and openings is not None and np.isfinite(openings).any():
         threshold, kind = open_threshold(openings), "leak"
-        values = (read(silent) if len(silent) else NOTHING, read(drawn.own_TSSC), openings)
+        values = [read(silent) if len(silent) else NOTHING, read(drawn.own_TSSC), openings]
     else:
-        motions = [pixel_motion(faces) for faces in (silent, drawn.own_TSSC, real)]
-        values, kind = tuple(motions), "pixel_leak"
-        threshold = float(np.median(motions[2]))
+        real_motion = pixel_motion(real)
+        values = [pixel_motion(silent), pixel_motion(drawn.own_TSSC), real_motion]
+        threshold, kind = float(np.median(real_motion)), "pixel_leak"
     everywhere = np.ones(len(silent), bool)
     names = (f"silence/{kind}", f"pause/{kind}", f"real/pause_{kind}")
     for name, value_T, silent_T in zip(names, values, (everywhere, pauses_T, pauses_T), strict=True):

@@ -6,7 +6,8 @@ its value may also stand alone: ``anchor material check DIR`` is ``anchor materi
 
 A key may be written with dots, as in a configuration: ``faces.device=cpu`` is ``faces_device=cpu``, and the name of the
 command may stand before it: ``anchor preprocess preprocess.workers=2``. A key that is true or false may also be written
-as a flag: ``--qualify`` is ``qualify=true``.
+as a flag: ``--qualify`` is ``qualify=true``. A parameter of type ``dict[str, str]`` takes any number of keys that begin
+with its name: ``actions.wave=12-15.5`` is ``actions={"wave": "12-15.5"}``.
 """
 
 from __future__ import annotations
@@ -51,6 +52,15 @@ def parse_arguments(function: Callable[..., Any], arguments: Sequence[str]) -> d
                 raise ConfigError(f"{argument!r} is one too many: {lone}= is given already. Write key=value.")
             key, text = lone, argument
         name = _parameter(key, function.__name__, parameters)
+        family, _, member = key.partition(".")
+        if member and name is None and typing.get_origin(hints.get(family)) is dict:
+            members = values.setdefault(family, {})
+            if member in members:
+                raise ConfigError(f"{key}= is given twice. Keep one of them.")
+            members[member] = convert(key, text, typing.get_args(hints[family])[1])
+            continue
+        if name is not None and typing.get_origin(hints.get(name)) is dict:
+            raise ConfigError(f"{key}= takes a name: write {key}.NAME=VALUE, once for each.")
         if name is None:
             stands_alone = f" Write {lone}={argument} if that is a name." if lone and "/" in key else ""
             raise ConfigError(f"{key}= is unknown.{stands_alone or nearest(key, shown)} Keys are {', '.join(shown)}.")
@@ -141,7 +151,8 @@ def describe_arguments(name: str, function: Callable[..., Any]) -> str:
     for key, parameter in parameters.items():
         default = "required" if parameter.default is parameter.empty else f"default {_show(parameter.default)}"
         default += f"; may stand alone, without {key}=" if key == lone else ""
-        lines.append(f"  {_shown_key(key) + '=':<22}{kinds[key]:<{width}}{default}")
+        shown = f"{key}.NAME" if typing.get_origin(hints.get(key)) is dict else _shown_key(key)
+        lines.append(f"  {shown + '=':<22}{kinds[key]:<{width}}{default}")
     return "\n".join(lines).rstrip()
 
 
@@ -159,6 +170,8 @@ def _kind_name(kind: Any) -> str:
         return "|".join(options)
     if origin is tuple:
         return f"{_kind_name(options[0])},..."
+    if origin is dict:
+        return _kind_name(options[1])
     return {bool: "true|false", Path: "path", str: "text"}.get(kind, getattr(kind, "__name__", str(kind)))
 
 
@@ -167,6 +180,8 @@ def _show(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return "none"
     return "none" if value is None else str(value)
 
 

@@ -44,6 +44,10 @@ def _damaged(message: str, shard: str, key: str, member: str, what: str) -> Dama
     return DamagedError(message, shard=shard, key=key, member=member, what=what)
 
 
+class AvatarError(AnchorError):
+    """An avatar's folder that is incomplete, damaged, unsafe or of another format."""
+
+
 class CheckpointError(AnchorError):
     """A checkpoint that is missing, damaged, or of another stage or network."""
 

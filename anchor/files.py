@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_json", "read_records", "write_json", "write_whole"]
+__all__ = ["put_folder", "read_json", "read_records", "write_json", "write_whole"]
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -25,6 +26,24 @@ def write_whole(path: Path, text: str) -> None:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def put_folder(partial: Path, place: Path) -> None:
+    """The folder ``partial`` under the name ``place``, in one step; what stood there before goes last.
+
+    Raises:
+        OSError: it cannot be renamed; what stood there stands there still.
+    """
+    aside = place.parent / f".{place.name}.before-{os.getpid()}"
+    if place.exists():
+        place.rename(aside)
+    try:
+        partial.rename(place)
+    except OSError:
+        if aside.exists():
+            aside.rename(place)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -19,13 +19,14 @@ from anchor import __version__
 from anchor.errors import CheckpointError, ConfigError
 from anchor.export.graph import OPSET, write_graph
 from anchor.export.parity import ONNX_BOUND, check_graph, check_weights
+from anchor.files import put_folder
 from anchor.models.card import CARD_NAME, make_card
 from anchor.models.checkpoint import EMA_STATE, WeightKind, held_networks, load_network, read_checkpoint
 from anchor.models.exported import ONNX_NAME, WEIGHTS_NAME, hash_file, is_export
 from anchor.models.seals import read_seal
 from anchor.models.sizes import show_size
 
-__all__ = ["export"]
+__all__ = ["export", "read_with_card", "write_network"]
 
 EXPORT_FILES = {WEIGHTS_NAME, ONNX_NAME, CARD_NAME}
 
@@ -51,10 +52,7 @@ def export(
     _check_out(out)
     if is_export(checkpoint):
         raise CheckpointError(f"checkpoint={checkpoint} is an export already. Give the checkpoint that training left.")
-    held = read_checkpoint(checkpoint)
-    net = load_network(checkpoint, _main_kind(held, checkpoint) if kind == "auto" else kind, weights)
-    image_size = _image_size(net, held)
-    card = make_card(net, image_size, **_origin(held, checkpoint, weights))
+    net, card = read_with_card(checkpoint, kind, weights)
     place = out.resolve()
     partial = place.parent / f".{place.name}.partial-{os.getpid()}"
     try:
@@ -62,19 +60,38 @@ def export(
     except OSError as error:
         raise ConfigError(f"out={out}: no folder can be made there ({error.strerror}). Give another out=.") from None
     try:
-        notes = _write_files(net, card, partial, image_size, onnx)
-        _put(partial, place)
+        notes = write_network(net, card, partial, onnx)
+        put_folder(partial, place)
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"out={out} cannot be written ({error}). Nothing was changed.") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    print(f"{out}: {card['kind']} of stage {card['stage']}, {show_size(net, image_size)}")
+    print(f"{out}: {card['kind']} of stage {card['stage']}, {show_size(net, card['image_size'])}")
     for name, note in notes.items():
         print(f"  {name:<18}{(out / name).stat().st_size / 1e6:8.2f} MB  {note}")
 
 
-def _write_files(net: nn.Module, card: dict[str, Any], folder: Path, image_size: int, onnx: bool) -> dict[str, str]:
-    """What was written, and what was found about it."""
+def read_with_card(
+    checkpoint: Path, kind: str = "auto", weights: WeightKind = "auto"
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a checkpoint in eval mode, and its card.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, or holds no such network.
+    """
+    held = read_checkpoint(checkpoint)
+    net = load_network(checkpoint, _main_kind(held, checkpoint) if kind == "auto" else kind, weights)
+    return net, make_card(net, _image_size(net, held), **_origin(held, checkpoint, weights))
+
+
+def write_network(net: nn.Module, card: dict[str, Any], folder: Path, onnx: bool = True) -> dict[str, str]:
+    """Write ``net`` and its card into ``folder``, which exists; what was found, by file.
+
+    Raises:
+        CheckpointError: what was written computes otherwise.
+        OSError, SafetensorError: a file cannot be written.
+    """
+    image_size = card["image_size"]
     save_file({key: value.contiguous() for key, value in net.state_dict().items()}, folder / WEIGHTS_NAME)
     notes = {WEIGHTS_NAME: "same bits as the checkpoint on a random input"}
     if onnx:
@@ -85,20 +102,6 @@ def _write_files(net: nn.Module, card: dict[str, Any], folder: Path, image_size:
     (folder / CARD_NAME).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     check_weights(net, load_network(folder, card["kind"]), image_size)
     return {**notes, CARD_NAME: "what goes in and comes out, and whence it came"}
-
-
-def _put(partial: Path, place: Path) -> None:
-    """``partial`` under the name ``place``; what stood there before goes last."""
-    aside = place.parent / f".{place.name}.before-{os.getpid()}"
-    if place.exists():
-        place.rename(aside)
-    try:
-        partial.rename(place)
-    except OSError:
-        if aside.exists():
-            aside.rename(place)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _check_out(out: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -33,13 +33,16 @@ def write_video(
     crf: int = 17,
     preset: str = "veryfast",
     threads: int = 0,
+    metadata: Mapping[str, str] | None = None,
+    is_intra: bool = False,
 ) -> int:
     """Write ``frames`` (uint8 RGB (H, W, 3)) and ``audio`` as an mp4; returns the number of frames.
 
     ``frames`` may be a generator: one frame is held at a time. Odd sides grow by one replicated line, because 4:2:0
     colour needs even ones. ``audio`` is float32 mono in [-1, 1], its first sample sounds with the first frame, and it
-    is written whole, whatever the number of frames. ``threads`` is for the encoder, 0 lets it choose. The file
-    appears under its name when it is complete.
+    is written whole, whatever the number of frames. ``threads`` is for the encoder, 0 lets it choose. ``metadata`` are
+    the file's tags (title, comment, artist and others that mp4 knows). Where ``is_intra``, every frame is coded by
+    itself, so that any of them is decoded alone. The file appears under its name when it is complete.
 
     Raises:
         MediaError: no frames, frames of several sizes or another type, or the file cannot be written.
@@ -57,7 +60,9 @@ def write_video(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            count = _encode(container, path, first, stream_of_frames, fps, audio, sample_rate, crf, preset, threads)
+            container.metadata.update(metadata or {})
+            options = {"crf": str(crf), "preset": preset} | ({"g": "1", "bf": "0"} if is_intra else {})
+            count = _encode(container, path, first, stream_of_frames, fps, audio, sample_rate, options, threads)
         partial.replace(path)
     except (OSError, av.error.FFmpegError) as error:
         raise MediaError(f"{path}: the video could not be written: {error}. Check the folder and the disk.") from error
@@ -75,13 +80,13 @@ def _encode(
     fps: float,
     audio: np.ndarray | None,
     sample_rate: int,
-    crf: int,
-    preset: str,
+    options: dict[str, str],
     threads: int,
 ) -> int:
     rate = Fraction(fps).limit_denominator(1001)
     height, width = first.shape[:2]
-    options = {"crf": str(crf), "preset": preset} | ({"rc-lookahead": "4"} if width * height > LARGE_PIXELS else {})
+    if width * height > LARGE_PIXELS:
+        options["rc-lookahead"] = "4"
     video = container.add_stream("libx264", rate=rate, options=options)
     video.width, video.height, video.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
     context = video.codec_context

@@ -1,0 +1,8 @@
+"""Avatars: a person's pictures, faces and network in one folder that can be checked, moved and spoken with."""
+
+from anchor.avatars.avatar import Avatar, AvatarClip
+from anchor.avatars.builder import build
+from anchor.avatars.description import check, show
+from anchor.avatars.package import NOTE, ClipFacts, Package, read_package
+
+__all__ = ["NOTE", "Avatar", "AvatarClip", "ClipFacts", "Package", "build", "check", "read_package", "show"]

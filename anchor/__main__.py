@@ -13,8 +13,8 @@ from anchor.errors import AnchorError, ConfigError, DeviceError
 from anchor.guard import check_packages
 from anchor.signals import TerminatedError, catch_signals, describe_fault, is_output_closed, silence_output
 
-# name: (module:function, what it does). A name is one word, or a noun and a verb. `train` is Hydra's and takes the raw
-# arguments.
+# name: (module:function, what it does). A name is one word, or a noun and a verb. `train` is Hydra's, `run`
+# a recipe's: they take the raw arguments.
 COMMANDS = {
     "material check": ("anchor.preprocess.material:check", "raw videos: good enough to learn from? what to improve"),
     "synth": ("anchor.synth.corpus:render_corpus", "render drawn speakers with known truth"),
@@ -25,6 +25,7 @@ COMMANDS = {
     "shards merge": ("anchor.shards.merge:merge", "several sets to one; an older format to this one"),
     "shards split": ("anchor.shards.split:split", "one set to several: by speaker, by split, in parts"),
     "train": ("launch.cli:train", "run a stage: experiment=syncnet|generator|finetune|quality"),
+    "run": ("launch.recipes:run", "a recipe, step by step: recipe=person|base, with gates between the stages"),
     "sweep show": ("launch.sweeps.show:show", "the jobs of a sweep, best first, and a page with charts"),
     "evaluate": ("anchor.evaluation:evaluate", "score a stage: scores.json and report.html"),
     "infer": ("anchor.inference:infer", "a face and a speech to a talking video"),
@@ -115,7 +116,7 @@ def _run(name: str, rest: Sequence[str]) -> int:
     function: Callable[..., Any] = getattr(import_module(module), attribute)
     if name == "train" and wants_help and len(rest) == 1:
         print(TRAIN_USAGE)
-    elif name == "train":
+    elif name in ("train", "run"):
         return function(rest) or 0
     elif wants_help:
         print(describe_arguments(name, function))

@@ -22,8 +22,10 @@ PAUSE_S = 0.05
 
 
 @contextlib.contextmanager
-def claim(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock ``path`` for the block. The system lets it go when the process ends, however it ends.
+def claim(path: Path, what: str) -> Iterator[int]:
+    """Hold the lock ``path`` for the block, which gets its descriptor: a child that inherits it holds it too.
+
+    The system lets it go when the process ends, however it ends.
 
     Folders that are made for the lock go again if the block leaves nothing in them.
 
@@ -48,7 +50,7 @@ def claim(path: Path, what: str) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
         file.flush()
         try:
-            yield
+            yield file.fileno()
         finally:
             if new and [entry.name for entry in path.parent.iterdir()] == [path.name]:  # nothing came of it
                 path.unlink()

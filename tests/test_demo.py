@@ -74,5 +74,6 @@ def test_a_persons_video_runs_through_and_another_video_starts_anew(tmp_path):
     assert run_demo(out, f"video={film}", "quick=true").count("done before") == 9
     assert (out / "generator" / "checkpoints" / "last.ckpt").read_bytes() == first
     shutil.copy(next((tmp_path / "2").rglob("*.mp4")), film)
-    assert "done before" not in run_demo(out, f"video={film}", "quick=true")
+    said = run_demo(out, f"video={film}", "quick=true")
+    assert said.count("done before") == 2  # the rendered speakers, who have nothing to do with the video
     assert (out / "generator" / "checkpoints" / "last.ckpt").read_bytes() != first

@@ -83,6 +83,13 @@ def assemble(
         print(
             f"{out}: {parts[0].num_frames} frames are too few to hold any out; there is no val clip.", file=sys.stderr
         )
+    if len({part.speaker for part in parts}) == 1 and len(set(splits)) == 2:
+        held_out_s = sum(part.num_frames for part, side in zip(parts, splits, strict=True) if side == "val") / FPS
+        print(
+            f"{out}: one speaker. {held_out_s:.1f} s are held out by time: new words of a known face. How a stranger "
+            "would fare cannot be said from it.",
+            file=sys.stderr,
+        )
     extra: dict[str, Any] = {} if settings.codec == "jpeg" else {"codec": settings.codec}
     writer = ShardSetWriter(target, settings.image_size, mel_config_hash(), **extra)
     try:

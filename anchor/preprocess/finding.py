@@ -26,6 +26,7 @@ class FaceFinder:
         self._shots = ShotFinder() if find_shots else None
         self._recent: deque[tuple[int, np.ndarray]] = deque(maxlen=LOOK_AHEAD + 2)
         self._origin: int | None = None
+        self._is_finished = False
 
     @property
     def found(self) -> dict[int, list[Face]]:
@@ -53,6 +54,9 @@ class FaceFinder:
         return separate_faces(self.found, num_frames, self.cuts, self._settings)
 
     def _finish(self) -> None:
+        if self._is_finished:
+            return
+        self._is_finished = True
         for cut in self._shots.finish() if self._shots is not None else ():
             self._note(cut)
         if self._recent:

@@ -65,10 +65,22 @@ def find_people(finder: FaceFinder, total: int, settings: ClipSettings, name: st
     if not people:
         raise FaceError(f"{name}: eyes and mouth are not found for long enough to align the face. Use align=off.")
     if settings.faces == "largest":
-        return [replace(people[0], number=None)], []
+        return [replace(people[0], number=None)], _note_company(finder, total, settings)
     small = len(lasting) - len(large)
     notes = [f"{small} face{'s' * (small > 1)} less than {least:g} px high left out"] if small else []
     return people, notes
+
+
+def _note_company(finder: FaceFinder, total: int, settings: ClipSettings) -> list[str]:
+    """Who else is seen at once with the one that is taken."""
+    lasting = [Person(None, track) for track in finder.faces(total) if _lasts(track, settings)]
+    if not is_company(lasting):
+        return []
+    seen = int(np.sum([person.track.ids >= 0 for person in lasting], axis=0).max())
+    return [
+        f"{seen} faces are seen at once, and the largest is taken; faces=speaking takes the one that speaks, "
+        "faces=all each of them"
+    ]
 
 
 def _lasts(track: FaceTrack, settings: ClipSettings) -> bool:

@@ -164,6 +164,9 @@ def preprocess(
     for result in results:
         if not result.is_kept:
             print(f"refused {result.source}: {result.reason}", file=sys.stderr)
+        elif len(results) == 1:
+            for note in result.notes:
+                print(f"{result.source}: {note}", file=sys.stderr)
     print(summary)
     return summary
 

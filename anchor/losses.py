@@ -6,17 +6,23 @@ Where a loss takes ``weight_B`` it says how much each window counts in the mean:
 Shape suffixes: B windows, D embedding, K wrong speeches, N pictures, T frames, C colour, H W pixels.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
     "edge_loss",
+    "feature_loss",
     "hinge_discriminator_loss",
     "hinge_generator_loss",
     "info_nce",
+    "lsgan_discriminator_loss",
+    "lsgan_generator_loss",
     "motion_loss",
     "pair_loss",
+    "pyramid_loss",
     "sync_loss",
     "weighted_l1",
 ]
@@ -73,14 +79,37 @@ def weighted_l1(output_NCHW: Tensor, real_NCHW: Tensor, weight_HW: Tensor, weigh
     return _mean((output_NCHW.float() - real_NCHW.float()).abs() * weight_HW, weight_B)
 
 
-def edge_loss(output_NCHW: Tensor, real_NCHW: Tensor, weight_B: Tensor | None = None) -> Tensor:
+def edge_loss(output_NCHW: Tensor, real_NCHW: Tensor, weight_B: Tensor | None = None, levels: int = 1) -> Tensor:
     """Mean absolute difference of the horizontal and vertical pixel differences: it asks for edges where L1 blurs.
 
-    The gradient difference loss of Mathieu et al. 2016 (arXiv 1511.05440) with exponent 1 and signed differences.
+    The gradient difference loss of Mathieu et al. 2016 (arXiv 1511.05440) with exponent 1 and signed differences; with
+    ``levels`` the mean over the picture and its halves, quarters and so on. Any leading dimensions.
     """
-    across = output_NCHW.float().diff(dim=-1) - real_NCHW.float().diff(dim=-1)
-    down = output_NCHW.float().diff(dim=-2) - real_NCHW.float().diff(dim=-2)
-    return _mean(across.abs(), weight_B) + _mean(down.abs(), weight_B)
+    error_NCHW = output_NCHW.float() - real_NCHW.float()
+    total = error_NCHW.new_zeros(())
+    for level in range(levels):
+        error_NCHW = _halved(error_NCHW) if level else error_NCHW
+        across, down = error_NCHW.diff(dim=-1).abs(), error_NCHW.diff(dim=-2).abs()
+        total = total + _mean(across, weight_B) + _mean(down, weight_B)
+    return total / levels
+
+
+def pyramid_loss(output_NCHW: Tensor, real_NCHW: Tensor, weight_B: Tensor | None = None, levels: int = 3) -> Tensor:
+    """Mean absolute difference of the bands of a Laplacian pyramid, a mean over ``levels``; any leading dimensions.
+
+    After Lap1 of Bojanowski et al. 2018 (arXiv 1707.05776), with averages of 2 x 2 pixels for the Gaussian. The coarse
+    rest is left to L1.
+    """
+    error_NCHW = output_NCHW.float() - real_NCHW.float()
+    total = error_NCHW.new_zeros(())
+    for _ in range(levels):
+        small_NChw = _halved(error_NCHW)
+        coarse = F.interpolate(small_NChw.flatten(0, -4), size=error_NCHW.shape[-2:]).unflatten(
+            0, error_NCHW.shape[:-3]
+        )
+        total = total + _mean((error_NCHW - coarse).abs(), weight_B)
+        error_NCHW = small_NChw
+    return total / levels
 
 
 def motion_loss(output_BTCHW: Tensor, real_BTCHW: Tensor, weight_HW: Tensor, weight_B: Tensor | None = None) -> Tensor:
@@ -102,11 +131,36 @@ def hinge_generator_loss(fake_score: Tensor, weight_B: Tensor | None = None) -> 
     return -_mean(fake_score.float(), weight_B)
 
 
+def lsgan_discriminator_loss(real_score: Tensor, fake_score: Tensor, weight_B: Tensor | None = None) -> Tensor:
+    """Discriminator least-squares loss over raw scores: real to 1, drawn to 0 (Mao et al. 2017, arXiv 1611.04076)."""
+    return 0.5 * (_mean((real_score.float() - 1).square(), weight_B) + _mean(fake_score.float().square(), weight_B))
+
+
+def lsgan_generator_loss(fake_score: Tensor, weight_B: Tensor | None = None) -> Tensor:
+    """Generator least-squares loss: the discriminator's score of generated pictures to 1."""
+    return 0.5 * _mean((fake_score.float() - 1).square(), weight_B)
+
+
+def feature_loss(fake: Sequence[Tensor], real: Sequence[Tensor], weight_B: Tensor | None = None) -> Tensor:
+    """Mean absolute difference of a network's activations, a mean over its layers.
+
+    Feature matching where the network is the discriminator (pix2pixHD, Wang et al. 2018, arXiv 1711.11585), perceptual
+    loss where it is one that has learnt to see (Johnson et al. 2016, arXiv 1603.08155).
+    """
+    parts = [_mean((a.float() - b.float()).abs(), weight_B) for a, b in zip(fake, real, strict=True)]
+    return torch.stack(parts).mean()
+
+
 def _mean(values: Tensor, weight_B: Tensor | None) -> Tensor:
     """The mean; with weights, of B equal parts along the leading dimensions, each times its weight."""
     if weight_B is None:
         return values.mean()
     return (values.reshape(len(weight_B), -1).mean(1) * weight_B).mean()
+
+
+def _halved(x_NCHW: Tensor) -> Tensor:
+    """Means of 2 x 2 pixels; an odd last row or column is left out."""
+    return F.avg_pool2d(x_NCHW.flatten(0, -4), 2).unflatten(0, x_NCHW.shape[:-3])
 
 
 def _cosine(left_BD: Tensor, right_BD: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from anchor.errors import CheckpointError, ConfigError
 from anchor.models import check_mel, load_network, read_checkpoint
+from anchor.models.perceptual import load_perceptual
 from launch.accelerators import Machine, check_trainer
 from launch.checkpoints import AtomicCheckpointIO, Choice, choose_resume, find_state
 from launch.networks import CompileNetworks, prepare_networks
@@ -76,6 +77,8 @@ def build_module(options: Mapping[str, Any]) -> L.LightningModule:
     if "expert" in options:
         path = options.pop("expert")
         networks["expert"] = load_network(path, "expert", weights) if path is not None else None
+    if options.get("perceptual") is not None:
+        networks["perceptual"] = load_perceptual(options.pop("perceptual"))
     return _instantiate("module", {**options, "_partial_": True})(**networks)
 
 

@@ -4,11 +4,15 @@ import torch.nn.functional as F
 
 from anchor.losses import (
     edge_loss,
+    feature_loss,
     hinge_discriminator_loss,
     hinge_generator_loss,
     info_nce,
+    lsgan_discriminator_loss,
+    lsgan_generator_loss,
     motion_loss,
     pair_loss,
+    pyramid_loss,
     sync_loss,
     weighted_l1,
 )
@@ -100,3 +104,28 @@ def test_windows_of_weight_zero_change_no_loss_and_the_others_count_as_if_they_w
     ]
     for masked, alone in pairs:
         assert torch.allclose(masked, alone, atol=1e-6)
+
+
+def test_losses_of_detail_are_zero_for_equals_and_see_what_a_blur_takes_away():
+    dice = torch.Generator().manual_seed(0)
+    real = torch.rand(2, 5, 3, 21, 42, generator=dice)  # odd at the second level
+    blurred = F.avg_pool2d(real.flatten(0, 1), 3, 1, 1).unflatten(0, (2, 5))
+    for lose in (lambda a, b: edge_loss(a, b, levels=3), pyramid_loss):
+        assert float(lose(real, real)) == 0
+        assert float(lose(blurred, real)) > 0.01
+    assert float(pyramid_loss(real + 0.3, real)) < 1e-6  # the coarse rest is L1's
+    torch.testing.assert_close(edge_loss(blurred, real, levels=1), edge_loss(blurred, real))
+
+
+def test_least_squares_are_zero_where_both_sides_are_content():
+    assert float(lsgan_discriminator_loss(torch.ones(4), torch.zeros(4))) == 0
+    assert float(lsgan_generator_loss(torch.ones(4))) == 0
+    assert float(lsgan_generator_loss(torch.zeros(4))) == 0.5
+    one = lsgan_discriminator_loss(torch.zeros(4, 3), torch.zeros(4, 3), torch.tensor([2.0, 0.0]))
+    assert float(one) == 0.5
+
+
+def test_feature_loss_is_a_mean_over_layers():
+    a, b = torch.zeros(2, 3), torch.ones(2, 8)
+    assert float(feature_loss([a, a], [a + 1, a])) == 0.5
+    assert float(feature_loss([b], [b - 2], torch.tensor([1.0, 0.0]))) == 1.0

@@ -6,7 +6,7 @@ Shape suffixes: ... any leading dimensions, C colour (RGB), H W pixels, h = H //
 import torch
 from torch import Tensor
 
-__all__ = ["lower_half", "mouth_weights", "to_bytes", "to_signed"]
+__all__ = ["lower_half", "mouth_crop", "mouth_weights", "to_bytes", "to_signed"]
 
 
 def to_signed(bytes_CHW: Tensor) -> Tensor:
@@ -31,6 +31,12 @@ def mouth_weights(image_size: int, weight: float) -> Tensor:
     middle half of the width, which holds an open mouth on rendered and real faces.
     """
     weights_hW = torch.ones(image_size // 2, image_size)
-    top, bottom = round(0.58 * image_size) - image_size // 2, round(0.92 * image_size) - image_size // 2
-    weights_hW[top:bottom, image_size // 4 : image_size - image_size // 4] = weight
+    mouth_crop(weights_hW).fill_(weight)
     return weights_hW / weights_hW.mean()
+
+
+def mouth_crop(half_hW: Tensor) -> Tensor:
+    """The box around the mouth in lower halves (..., h, W), a view: see :func:`mouth_weights`."""
+    size = half_hW.shape[-1]
+    top, bottom = round(0.58 * size) - size // 2, round(0.92 * size) - size // 2
+    return half_hW[..., top:bottom, size // 4 : size - size // 4]

@@ -2,6 +2,7 @@
 
 from lightning_modules.callbacks.ema import WeightAverage
 from lightning_modules.callbacks.finite import FiniteLoss
+from lightning_modules.callbacks.gan import GanWatch
 from lightning_modules.callbacks.held_out import HeldOutScores
 from lightning_modules.callbacks.overfit import OverfitCheck
 from lightning_modules.callbacks.partial import PartialSteps
@@ -13,6 +14,7 @@ from lightning_modules.callbacks.top import BestCheckpoint, TopCheckpoints
 __all__ = [
     "BestCheckpoint",
     "FiniteLoss",
+    "GanWatch",
     "HeldOutScores",
     "MetricsRecord",
     "OverfitCheck",

@@ -138,7 +138,7 @@ def test_the_sizes_of_a_preset_are_a_table(capsys):
 def test_presets_keep_their_promises():
     from anchor.models.sizes import model_sizes
 
-    assert {"tiny", "unet168", "wav2lip96", "live96"} <= set(list_presets())
+    assert {"tiny", "unet168", "wav2lip96", "live96", "hd192", "hd256", "hd384"} <= set(list_presets())
     live = build_preset("live96")
     assert live["image_size"] == live["generator"].image_size == 96
     assert model_sizes(live["generator"])[0].gflop <= 1.0  # GFLOP a frame: live on a CPU

@@ -77,8 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AnchorError as error:
         return _say(name, str(error), error.status)
     except TerminatedError as stop:
+        _settle_interrupt()
         return _say(name, f"stopped by SIGTERM{_more(stop)}.", 143)
     except KeyboardInterrupt as stop:
+        _settle_interrupt()
         return _say(name, f"stopped by Ctrl-C{_more(stop)}.", 130)
     except BrokenPipeError:
         if not is_output_closed():
@@ -123,6 +125,11 @@ def _run(name: str, rest: Sequence[str]) -> int:
     else:
         function(**parse_arguments(function, rest))
     return 0
+
+
+def _settle_interrupt() -> None:
+    """CPython notes an interrupted exec(), as in a dataclass, and would end by SIGINT; another exec() clears that."""
+    exec("")  # noqa: S102
 
 
 def _simulate_cards() -> None:

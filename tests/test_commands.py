@@ -164,3 +164,12 @@ def test_a_command_of_two_words_explains_itself(capsys):
 def test_the_first_parameter_may_stand_alone(arguments, capsys):
     assert main(arguments) == 2
     assert "source=nowhere does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "status"), [("KeyboardInterrupt", 130), ("m.TerminatedError", 143)])
+def test_an_interrupt_while_code_is_generated_has_its_status_as_well(error, status, tmp_path):
+    """As where a dataclass is being made; CPython would end the process by SIGINT."""
+    code = f"import sys, anchor.__main__ as m\nm._run = lambda *_: exec('raise {error}')\nsys.exit(m.main(['check']))\n"
+    (tmp_path / "interrupted.py").write_text(code)
+    done = subprocess.run([sys.executable, "-m", "interrupted"], capture_output=True, cwd=tmp_path)
+    assert done.returncode == status

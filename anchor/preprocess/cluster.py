@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import json
 import logging
 import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -17,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from anchor.errors import AnchorError, ConfigError, ShardError
+from anchor.preprocess import ray_host
 
 __all__ = ["check_nodes", "import_ray", "open_cluster"]
 
 STORE_BYTES = 100 * 2**20  # of Ray's object store: results are small, and Ray takes no less than 75 MB
 ANSWER_S = 120.0  # s for a node to import what it needs and to answer
 SEEN_S = 10.0  # s until a file of one machine is seen by another: network file systems cache their folders
-QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL, "include_dashboard": False}
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 SWITCHES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
@@ -46,31 +51,30 @@ def import_ray() -> Any:
 
 
 @contextlib.contextmanager
-def open_cluster(workers: int) -> Iterator[Any]:
+def open_cluster(workers: int) -> Iterator[tuple[Any, Callable[[], None]]]:
     """Ray, connected: to the cluster of ``RAY_ADDRESS``, to one that runs on this machine, or to one made for this.
 
-    Only the last has the size of ``workers``, and is ended afterwards with all its processes and files.
+    Only the last has the size of ``workers``, and is ended afterwards with all its processes and files. The function
+    beside it raises what a signal raised in a place where Ray let it vanish.
 
     Raises:
         ConfigError: Ray is not installed, or ``RAY_ADDRESS`` leads to no cluster that can be used.
     """
     ray = import_ray()
     if ray.is_initialized():
-        yield ray
+        yield ray, lambda: None
         return
-    with _signals_as_they_were() as restore:
-        folder: Path | None = None
-        try:
-            if not _join(ray):
-                folder = Path(tempfile.mkdtemp(prefix="anchor-ray-", dir=_short_folder()))
-                _start(ray, workers, folder)
-            restore()
-            _silence()
-            yield ray
-        finally:
-            ray.shutdown()
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+    with _signals_as_they_were() as (restore, check), contextlib.ExitStack() as leaving:
+        leaving.callback(ray.shutdown)
+        if not _join(ray):
+            address = leaving.enter_context(_cluster_here(workers))
+            leaving.callback(ray.shutdown)  # before the cluster ends: Ray ends a process that loses its cluster
+            with _signals_held():
+                ray.init(address=address, **QUIET)
+                restore()
+        restore()
+        _silence()
+        yield ray, check
 
 
 def check_nodes(ray: Any, folder: Path, check: Callable[[], None], environment: Mapping[str, str]) -> int:
@@ -120,7 +124,7 @@ def _join(ray: Any) -> bool:
     if address == "local":
         return False
     try:
-        ray.init(address="auto", **{name: value for name, value in QUIET.items() if name != "include_dashboard"})
+        ray.init(address="auto", **QUIET)
     except (ConnectionError, RuntimeError, ValueError) as error:
         if not address and isinstance(error, ConnectionError):
             return False
@@ -132,13 +136,53 @@ def _join(ray: Any) -> bool:
     return True
 
 
-def _start(ray: Any, workers: int, folder: Path) -> None:
-    """A cluster of this machine, whose files lie in ``folder``."""
+@contextlib.contextmanager
+def _cluster_here(workers: int) -> Iterator[str]:
+    """A cluster of this machine in a session of its own, ended with all its processes and files; gives its address."""
+    folder = Path(tempfile.mkdtemp(prefix="anchor-ray-", dir=_short_folder()))
+    given = {"num_cpus": workers, "object_store_memory": STORE_BYTES, "_temp_dir": str(folder)}
+    host: subprocess.Popen[str] | None = None
     try:
-        ray.init(address="local", num_cpus=workers, object_store_memory=STORE_BYTES, _temp_dir=str(folder), **QUIET)
-    except (RuntimeError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise ConfigError(f"Ray did not start on this machine ({reason}). Try again, or use executor=local.") from error
+        host = subprocess.Popen(
+            [sys.executable, ray_host.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+        )  # fmt: skip
+        assert host.stdin is not None
+        assert host.stdout is not None
+        host.stdin.write(json.dumps({**given, "logging_level": logging.CRITICAL}) + "\n")
+        host.stdin.flush()
+        said = json.loads(host.stdout.readline() or '{"error": "its process ended"}')
+        if "error" in said:
+            reason = said["error"].rstrip(".")
+            raise ConfigError(f"Ray did not start on this machine ({reason}). Try again, or use executor=local.")
+        _take_token(said["auth_mode"])
+        yield said["address"]
+    finally:
+        if host is not None:
+            ray_host.end_session(host.pid)
+            host.communicate()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take_token(mode: str) -> None:
+    """A new cluster asks for a token, which lies in the home; Ray sends it to a given address only when told to."""
+    if not mode or os.environ.get("RAY_AUTH_MODE") == mode:
+        return
+    os.environ["RAY_AUTH_MODE"] = mode
+    core: Any = importlib.import_module("ray._raylet")
+    if hasattr(core, "AuthenticationTokenLoader"):
+        core.Config.initialize("")  # read when it was imported
+        core.AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait: half a connection cannot be undone, and Ray has handlers of its own meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _probe(asked: Path, answer: Path, check: Callable[[], None], environment: dict[str, str]) -> AnchorError | None:
@@ -193,11 +237,12 @@ def _silence() -> None:
 
 
 @contextlib.contextmanager
-def _signals_as_they_were() -> Iterator[Callable[[], None]]:
+def _signals_as_they_were() -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
     """Ctrl-C and SIGTERM end the program as they would without Ray.
 
-    Ray puts handlers of its own in their place, until the function given is called; and where a signal arrives while
-    it waits, it raises KeyboardInterrupt, whatever the handler raised.
+    Ray may put handlers of its own in their place, until the first function given is called; and where a signal
+    arrives while it waits, it raises KeyboardInterrupt, whatever the handler raised. The second function raises what
+    a handler raised, if that was lost.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     raised: list[BaseException] = []
@@ -217,8 +262,12 @@ def _signals_as_they_were() -> Iterator[Callable[[], None]]:
 
         return note
 
+    def check() -> None:
+        if raised:
+            raise raised[0]
+
     try:
-        yield restore
+        yield restore, check
     except KeyboardInterrupt as stop:
         if raised and stop is not raised[0]:
             raise raised[0] from None

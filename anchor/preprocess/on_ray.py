@@ -31,7 +31,6 @@ Result = TypeVar("Result")
 
 CARD_SHARE = 0.125  # of a card for each clip under way: finding faces needs little of one
 ROOM_EVERY_S = 5.0  # s after which the size of the cluster is asked for again
-LEAVE_S = 10.0  # s for workers that were told to end
 NODE_DEATHS = 5  # a clip is not to blame when its machine goes, but five would be strange
 
 _is_prepared = False
@@ -76,7 +75,7 @@ def run_all_on_ray(
     """
     if not tasks:
         return
-    with open_cluster(num_workers(workers, len(tasks))) as ray:
+    with open_cluster(num_workers(workers, len(tasks))) as (ray, check_signals):
         options = _needs(ray, device)
         environment = {name: value for name, value in os.environ.items() if name.startswith("ANCHOR_")}
         environment["OMP_NUM_THREADS"] = "1"
@@ -84,50 +83,54 @@ def run_all_on_ray(
         cores = ray.cluster_resources().get("CPU", 0)
         print(f"preprocess: ray with {count} node{'s' * (count != 1)}, {cores:.0f} cores", file=sys.stderr)
         remote = ray.remote(num_cpus=1, max_retries=0, **options)(_work)
-        yield from _run(ray, remote, ray.put((function, environment)), tasks, workers, on_crash)
+        shared = ray.put((function, environment))
+        yield from _run(ray, check_signals, remote, shared, tasks, workers, on_crash)
 
 
 def _run(
-    ray: Any, remote: Any, shared: Any, tasks: Sequence[Task], workers: int, on_crash: Callable[[Task], Result]
+    ray: Any,
+    check_signals: Callable[[], None],
+    remote: Any,
+    shared: Any,
+    tasks: Sequence[Task],
+    workers: int,
+    on_crash: Callable[[Task], Result],
 ) -> Generator[tuple[int, Result], None, None]:
     coming, again = iter(range(len(tasks))), deque[int]()
     waiting: dict[Any, int] = {}
     worker_deaths: Counter[int] = Counter()
     node_deaths: Counter[int] = Counter()
     room = _Room(ray, workers)
-    try:
-        while True:
-            while len(waiting) < room.size():  # few are handed out: 400 000 would be more than a scheduler likes
-                i = next(coming, None)
-                i = again.popleft() if i is None and again else i
-                if i is None:
-                    break
-                waiting[remote.remote(shared, tasks[i])] = i
-            if not waiting:
-                return
-            done, _ = ray.wait(list(waiting), timeout=1.0)
-            for reference in done:
-                i = waiting.pop(reference)
-                try:
-                    result = ray.get(reference)
-                except ray.exceptions.RayTaskError as error:  # raised by the function
-                    raise error.cause from error
-                except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
-                    worker_deaths[i] += 1
-                except (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError):
-                    node_deaths[i] += 1
-                else:
-                    yield i, result
-                    continue
-                if worker_deaths[i] > 1 or node_deaths[i] >= NODE_DEATHS:
-                    yield i, on_crash(tasks[i])
-                else:
-                    again.append(i)
-    finally:
-        for reference in waiting:
-            ray.cancel(reference, force=True)
-        if waiting:
-            ray.wait(list(waiting), num_returns=len(waiting), timeout=LEAVE_S)
+    # Nothing is cancelled on leaving: Ray 2.60 ends this process (status 1) where a task begins while it is cancelled.
+    # The workers of a command that disconnects are ended by their nodes.
+    while True:
+        while len(waiting) < room.size():  # few are handed out: 400 000 would be more than a scheduler likes
+            i = next(coming, None)
+            i = again.popleft() if i is None and again else i
+            if i is None:
+                break
+            waiting[remote.remote(shared, tasks[i])] = i
+        if not waiting:
+            return
+        done, _ = ray.wait(list(waiting), timeout=1.0)
+        check_signals()
+        for reference in done:
+            i = waiting.pop(reference)
+            try:
+                result = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:  # raised by the function
+                raise error.cause from error
+            except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+                worker_deaths[i] += 1
+            except (ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError):
+                node_deaths[i] += 1
+            else:
+                yield i, result
+                continue
+            if worker_deaths[i] > 1 or node_deaths[i] >= NODE_DEATHS:
+                yield i, on_crash(tasks[i])
+            else:
+                again.append(i)
 
 
 class _Room:

@@ -187,7 +187,8 @@ def test_a_node_says_what_it_lacks(tmp_path, monkeypatch):
 def ray_processes():
     """Everything of Ray that runs on this machine."""
     lines = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True, check=True).stdout.splitlines()
-    return {line.strip() for line in lines if any(name in line for name in ("raylet", "gcs_server", "ray::"))}
+    names = ("raylet", "gcs_server", "ray::", "ray_host.py")
+    return {line.strip() for line in lines if any(name in line for name in names)}
 
 
 @pytest.fixture
@@ -267,14 +268,16 @@ def no_model_there():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_on_ray_goes_on(tmp_path, flashing, no_models, no_ray_stays, end):
+@pytest.mark.parametrize(
+    ("end", "to"), [(signal.SIGINT, "the group"), (signal.SIGTERM, "the command"), (signal.SIGKILL, "the command")]
+)
+def test_a_stopped_run_on_ray_goes_on(tmp_path, flashing, no_models, no_ray_stays, end, to):
     source = tmp_path / "source"
     source.mkdir()
-    for i in range(8):
-        flashing(source / f"clip{i}.mp4", seconds=6)
+    for i in range(6):
+        flashing(source / f"clip{i}.mp4", seconds=3)
     command = [sys.executable, "-m", "anchor", "preprocess", f"source={source}", f"out={tmp_path / 'out'}"]
-    command += ["workers=2", "duplicates=keep", "preprocess.executor=ray"]
+    command += ["workers=2", "duplicates=keep", "image_size=64", "preprocess.executor=ray"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -285,10 +288,16 @@ def test_a_stopped_run_on_ray_goes_on(tmp_path, flashing, no_models, no_ray_stay
         assert time.monotonic() < deadline
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.05)
-    os.kill(process.pid, end)  # the command alone: see docs/scale.md on Ctrl-C in a terminal
+    if to == "the group":
+        os.killpg(process.pid, end)  # as Ctrl-C in a terminal
+    else:
+        os.kill(process.pid, end)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + end
-    assert "of 8 clips are done" in said
+    if end == signal.SIGKILL:
+        assert process.returncode == -end
+        return  # and no_ray_stays: the cluster ends without the command
+    assert process.returncode == 128 + end, said
+    assert "of 6 clips are done" in said
     assert "raylet" not in said
     assert "Traceback" not in said
     assert not list(tmp_path.glob(".out.work/clips/doing-*"))
@@ -296,5 +305,21 @@ def test_a_stopped_run_on_ray_goes_on(tmp_path, flashing, no_models, no_ray_stay
         [word.replace("executor=ray", "executor=local") for word in command], cwd=ROOT, env=environment,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert "of 8 clips were done before" in again.stderr
-    assert len(ShardSet(tmp_path / "out").clips) == 8
+    assert "of 6 clips were done before" in again.stderr
+    assert len(ShardSet(tmp_path / "out").clips) == 6
+
+
+@pytest.mark.slow
+def test_tasks_are_left_while_they_begin_and_while_they_wait(tmp_path, no_ray_stays):
+    """Ray ends the command that cancels a task in the moment when a worker takes it."""
+    code = (
+        "import test_executors as t, pathlib, sys\n"
+        "from anchor.preprocess import on_ray\n"
+        "tasks = [(pathlib.Path(sys.argv[1]), i, 'work') for i in range(400)]\n"
+        "made = on_ray.run_all_on_ray(t.note_and, tasks, 50, t.refuse, pathlib.Path(sys.argv[1]), list)\n"
+        "print(next(made))\n"
+        "made.close()\n"
+        "print('left')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "left"), done.stderr

@@ -29,8 +29,15 @@ demo: $(READY)
 test: $(READY)
 	@$(BIN)/python -m pytest -n 2 --durations=10
 
+# Slow tests that use one core: two files of them side by side. The others train on two ranks, one after the other.
+ONE_PROCESS := tests/preprocess tests/shards tests/inference tests/launch/test_resume.py
+SLOW := $(BIN)/python -m pytest -m slow --durations=10 -o addopts="-q --strict-markers"
+
 test-slow: $(READY)
-	@$(BIN)/python -m pytest -m slow --durations=10 -o addopts="-q --strict-markers"
+	@status=0; \
+	$(SLOW) -n 2 --dist loadfile $(ONE_PROCESS) || status=$$?; \
+	$(SLOW) $(addprefix --ignore=,$(ONE_PROCESS)) || status=$$?; \
+	exit $$status
 
 check: $(READY)
 	@$(BIN)/ruff check .

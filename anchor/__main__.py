@@ -29,6 +29,8 @@ COMMANDS = {
     "sweep show": ("launch.sweeps.show:show", "the jobs of a sweep, best first, and a page with charts"),
     "evaluate": ("anchor.evaluation:evaluate", "score a stage: scores.json and report.html"),
     "infer": ("anchor.inference:infer", "a face and a speech to a talking video"),
+    "speak": ("anchor.studio:speak", "a text and an avatar to a talking video with subtitles"),
+    "dub": ("anchor.studio:dub", "a video, or an avatar, with another speech, labelled"),
     "avatar build": ("anchor.avatars:build", "a video or picture and a network to one folder that speaks"),
     "avatar show": ("anchor.avatars:show", "an avatar's clips, network and origin"),
     "avatar check": ("anchor.avatars:check", "every byte and picture of an avatar, and its network"),

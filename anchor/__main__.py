@@ -27,7 +27,7 @@ COMMANDS = {
     "train": ("launch.cli:train", "run a stage: experiment=syncnet|generator|finetune|quality"),
     "run": ("launch.recipes:run", "a recipe, step by step: recipe=person|base, with gates between the stages"),
     "sweep show": ("launch.sweeps.show:show", "the jobs of a sweep, best first, and a page with charts"),
-    "evaluate": ("anchor.evaluation:evaluate", "score a stage: scores.json and report.html"),
+    "evaluate": ("launch.evaluation:evaluate", "score a stage: scores.json and report.html"),
     "infer": ("anchor.inference:infer", "a face and a speech to a talking video"),
     "speak": ("anchor.studio:speak", "a text and an avatar to a talking video with subtitles"),
     "dub": ("anchor.studio:dub", "a video, or an avatar, with another speech, labelled"),

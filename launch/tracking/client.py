@@ -24,7 +24,7 @@ from launch.tracking.lineage import Artefact, checkpoint_artefact
 from launch.tracking.live import start_beside
 from launch.tracking.media import DrawnClip, draw_strip, save_clip
 
-__all__ = ["LOCK", "STEP", "main"]
+__all__ = ["LOCK", "STEP", "main", "prepare_environment"]
 
 STEP = "trainer/step"  # batches seen: the axis of everything
 LOCK = "tracker.lock"  # in the run's wandb folder; held while a part of the run is being written
@@ -76,7 +76,7 @@ class _Writer:
             "anchor_version": __version__,
             "git": describe_git(Path(__file__).parent, Path.cwd()),
         }
-        _prepare_environment(Path(opening["run_dir"]), config["git"])
+        prepare_environment(Path(opening["run_dir"]), config["git"])
         self.wandb = __import__("wandb")
         settings = self.wandb.Settings(console="off", silent=True)
         with contextlib.suppress(Exception):  # not every version can watch another process
@@ -153,7 +153,7 @@ class _Writer:
         return made
 
 
-def _prepare_environment(run_dir: Path, git: dict[str, Any]) -> None:
+def prepare_environment(run_dir: Path, git: dict[str, Any]) -> None:
     """What the client reads from variables: our own look at git, and folders that stay with the run."""
     os.environ.update({"WANDB_MODE": "offline", "WANDB_DISABLE_GIT": "true", "WANDB_DISABLE_CODE": "true"})
     os.environ["WANDB_SILENT"] = "true"

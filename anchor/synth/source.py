@@ -54,7 +54,7 @@ class SyntheticSource:
         val_speakers: int = 2,
     ) -> None:
         _check(speakers=(speakers, 1, 1000), clips=(clips, 1, 100), seconds=(seconds, 0.2, 600))
-        _check(image_size=(image_size, 32, 320), seed=(seed, 0, 2**31), val_speakers=(val_speakers, 0, 1000))
+        _check(image_size=(image_size, 32, 400), seed=(seed, 0, 2**31), val_speakers=(val_speakers, 0, 1000))
         if val_speakers >= speakers:
             raise ConfigError(
                 f"val_speakers={val_speakers} of speakers={speakers} leaves no one to train on. Ask for more speakers."

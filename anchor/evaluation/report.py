@@ -14,6 +14,7 @@ import numpy as np
 
 from anchor.evaluation.charts import Line, line_chart
 from anchor.evaluation.curves import Run
+from anchor.evaluation.expert_page import reliability_chart, speaker_table
 from anchor.evaluation.gallery import Failure
 from anchor.evaluation.mouths import Strip
 from anchor.evaluation.sync import MAX_SHIFT
@@ -208,7 +209,9 @@ def _expert_charts(details: Mapping[str, Any]) -> str:
         charts.append(
             line_chart("Offsets found, number of clips", [Line("clips", counts)], "frames that the speech is late")
         )
-    return f"<div class='charts' style='margin-top:12px'>{''.join(charts)}</div>" if charts else ""
+    charts.append(reliability_chart(details))
+    shown = "".join(charts)
+    return (f"<div class='charts' style='margin-top:12px'>{shown}</div>" if shown else "") + speaker_table(details)
 
 
 def _films(films: Sequence[Mapping[str, str]], paths: Sequence[Path]) -> str:

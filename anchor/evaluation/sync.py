@@ -16,14 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anchor.evaluation.calibration import choices, reliability
 from anchor.metrics import pair_accuracy, shift_curve
 from anchor.models import SyncNet
 from anchor.ops.images import lower_half, to_signed
-from anchor.timing import WINDOW_FRAMES, WINDOW_RADIUS, mel_window
+from anchor.timing import FPS, WINDOW_FRAMES, WINDOW_RADIUS, mel_window
 
-__all__ = ["MAX_SHIFT", "MIN_SHIFT", "ClipEmbedding", "clip_offset", "embed_clip", "score_expert"]
+__all__ = ["MAX_SHIFT", "MIN_SHIFT", "ClipEmbedding", "clip_offset", "embed_clip", "score_expert", "window_offsets"]
 
 MIN_SHIFT, MAX_SHIFT = WINDOW_FRAMES, 15  # frames: the nearest that shares no picture, and 0.6 s
+FARTHEST = 30  # frames: how far pairs are compared by distance
+DISTANCES = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 7), (8, 15), (16, 30))  # frames, groups of the table
+PIECE_FRAMES, PIECE_STEP = 2 * FPS, FPS  # windows of two seconds, a second apart
 FOREIGN_CLIPS = 4  # whose speech every clip is compared with
 BATCH_WINDOWS = 64
 
@@ -72,14 +76,24 @@ def score_expert(clips: Sequence[ClipEmbedding], scale: float) -> ExpertScores:
     ``scale`` is its inverse temperature. Scores that the clips are too short or too few for are absent.
     """
     result = ExpertScores()
-    won, count = torch.zeros(MAX_SHIFT + 1), np.zeros(MAX_SHIFT + 1, int)
+    won, count = torch.zeros(FARTHEST + 1), np.zeros(FARTHEST + 1, int)
     foreign_won, foreign_count, loss, chance, num_windows = 0.0, 0, 0.0, 0.0, 0
     curves, offsets, true_cosine = [], [], []
+    pieces: list[int] = []
+    sure: list[tuple[Tensor, Tensor]] = []
+    people: dict[str, _Person] = {}
     for number, clip in enumerate(clips):
-        for distance in range(1, MAX_SHIFT + 1):
+        person = people.setdefault(clip.speaker, _Person())
+        for distance in range(1, FARTHEST + 1):
             part, pairs = pair_accuracy(clip.face_TD, clip.speech_TD, distance, distance)
             won[distance] += part
             count[distance] += pairs
+            if MIN_SHIFT <= distance <= MAX_SHIFT:
+                person.won, person.count = person.won + float(part), person.count + pairs
+        own_pieces = window_offsets(clip.face_TD, clip.speech_TD)
+        pieces += own_pieces
+        person.add(clip, own_pieces)
+        sure.append(choices(clip.face_TD, clip.speech_TD, scale, MIN_SHIFT, MAX_SHIFT))
         true_cosine.append(float((clip.face_TD * clip.speech_TD).sum(1).mean()))
         clip_loss, clip_chance, clip_windows = _choice_loss(clip, scale)
         loss, chance, num_windows = loss + clip_loss, chance + clip_chance, num_windows + clip_windows
@@ -99,8 +113,20 @@ def score_expert(clips: Sequence[ClipEmbedding], scale: float) -> ExpertScores:
         result.scores["expert/loss"], result.scores["expert/loss_chance"] = loss / num_windows, chance / num_windows
     result.scores["expert/cosine_true"] = float(np.mean(true_cosine))
     result.details["accuracy_by_distance"] = {
-        str(d): round(float(won[d] / count[d]), 4) for d in range(1, MAX_SHIFT + 1) if count[d]
+        str(d): round(float(won[d] / count[d]), 4) for d in range(1, FARTHEST + 1) if count[d]
     }
+    for low, high in DISTANCES:
+        if total := int(count[low : high + 1].sum()):
+            name = f"expert/pair_accuracy_{low}" + (f"_{high}" if high > low else "")
+            result.scores[name] = float(won[low : high + 1].sum()) / total
+    if pieces:
+        result.scores["expert/offset_within_one_2s"] = float(np.mean(np.abs(pieces) <= 1))
+        result.scores["expert/windows_2s"] = float(len(pieces))
+        result.details["offsets_2s"] = pieces
+    confidence_N, is_right_N = (torch.cat(column) for column in zip(*sure, strict=True))
+    if len(confidence_N):
+        result.scores["expert/calibration_error"], result.details["reliability"] = reliability(confidence_N, is_right_N)
+    result.details["by_speaker"] = {name: person.row() for name, person in sorted(people.items())}
     if curves:
         mean_curve = torch.stack(curves).mean(0)
         result.scores["expert/offset_within_one"] = float(np.mean(np.abs(offsets) <= 1))
@@ -116,6 +142,45 @@ def clip_offset(face_TD: Tensor, speech_TD: Tensor) -> int | None:
     if len(face_TD) <= 2 * MAX_SHIFT:
         return None
     return int(shift_curve(face_TD, speech_TD, MAX_SHIFT).argmax()) - MAX_SHIFT
+
+
+def window_offsets(face_TD: Tensor, speech_TD: Tensor) -> list[int]:
+    """The offset that each window of two seconds gives, in frames; every shift serves the same fifty frames.
+
+    Windows begin a second apart; a clip below 3.4 s, two seconds and the shifts on both sides, has none.
+    """
+    length = PIECE_FRAMES + 2 * MAX_SHIFT
+    found = []
+    for start in range(0, len(face_TD) - length + 1, PIECE_STEP):
+        part = slice(start, start + length)
+        found.append(int(shift_curve(face_TD[part], speech_TD[part], MAX_SHIFT).argmax()) - MAX_SHIFT)
+    return found
+
+
+@dataclass
+class _Person:
+    """What is known of one speaker."""
+
+    won: float = 0.0
+    count: int = 0
+    clips: int = 0
+    windows: int = 0
+    pieces: list[int] = field(default_factory=list)
+
+    def add(self, clip: ClipEmbedding, pieces: list[int]) -> None:
+        """Another clip."""
+        self.clips, self.windows = self.clips + 1, self.windows + len(clip.face_TD)
+        self.pieces += pieces
+
+    def row(self) -> dict[str, float | int | None]:
+        """A line of the table; None where the clips are too short."""
+        return {
+            "clips": self.clips,
+            "seconds": round(self.windows / FPS, 1),
+            "pair_accuracy": round(self.won / self.count, 4) if self.count else None,
+            "windows_2s": len(self.pieces),
+            "offset_within_one_2s": round(float(np.mean(np.abs(self.pieces) <= 1)), 4) if self.pieces else None,
+        }
 
 
 def _choice_loss(clip: ClipEmbedding, scale: float) -> tuple[float, float, int]:

@@ -5,6 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from anchor.evaluation.calibration import reliability
+from anchor.evaluation.expert_page import reliability_chart, speaker_table
 from anchor.evaluation.sync import MAX_SHIFT, ClipEmbedding, clip_offset, embed_clip, score_expert
 from anchor.ops.images import lower_half, to_signed
 from anchor.timing import mel_window
@@ -75,3 +77,35 @@ def test_an_untrained_expert_is_near_chance(small_expert, speakers):
     scores = score_expert(clips, 10.0).scores
     assert 0.4 < scores["expert/pair_accuracy"] < 0.6
     assert 0.4 < scores["expert/foreign_accuracy"] < 0.6
+
+
+def test_pieces_distances_and_speakers_are_told_apart():
+    good, late = _clips(num=2, length=130), _clips(num=2, length=130, shift=4)[1]
+    result = score_expert([good[0], late], 20.0)
+    assert result.details["offsets_2s"] == [0] * 3 + [4] * 3
+    assert result.scores["expert/offset_within_one_2s"] == 0.5
+    assert result.details["by_speaker"]["s0"]["offset_within_one_2s"] == 1.0
+    assert result.details["by_speaker"]["s1"]["offset_within_one_2s"] == 0.0
+    assert (
+        result.details["by_speaker"]["s1"]["pair_accuracy"] < result.details["by_speaker"]["s0"]["pair_accuracy"] == 1
+    )
+    assert result.scores["expert/pair_accuracy_16_30"] == pytest.approx(0.75, abs=0.06)  # of the late one half are won
+    assert score_expert(_clips(length=60), 20.0).details["by_speaker"]["s0"]["offset_within_one_2s"] is None
+
+
+def test_calibration_error_is_none_where_the_confidence_is_kept():
+    generator = torch.Generator().manual_seed(0)
+    confidence = torch.rand(20_000, generator=generator)
+    kept = torch.rand(20_000, generator=generator) < confidence
+    error, rows = reliability(confidence, kept)
+    assert error < 0.02
+    assert sum(count for _, _, count in rows) == 20_000
+    assert reliability(torch.full((100,), 0.9), torch.arange(100) < 50)[0] == pytest.approx(0.4)
+
+
+def test_the_page_names_the_worst_speaker_first():
+    details = score_expert([_clips(num=2, length=130)[0], _clips(num=2, length=130, shift=6)[1]], 20.0).details
+    page = speaker_table(details)
+    assert page.index("s1") < page.index("s0")
+    assert "Share right by confidence" in reliability_chart(details)
+    assert speaker_table({"by_speaker": {"s0": details["by_speaker"]["s0"]}}) == ""

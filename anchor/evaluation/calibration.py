@@ -30,19 +30,20 @@ def choices(face_TD: Tensor, speech_TD: Tensor, scale: float, min_shift: int, ma
     return confidence_N, choice_N == place[rivals]
 
 
-def reliability(confidence_N: Tensor, is_right_N: Tensor) -> tuple[float, list[tuple[float, float, int]]]:
-    """``(ECE, [(mean confidence, share right, count) of each bin that holds any])``.
+def reliability(confidence_N: Tensor, is_right_N: Tensor) -> tuple[float, list[list[float]]]:
+    """``(ECE, [[mean confidence, share right, count] of each bin that holds any])``.
 
     The expected calibration error of Naeini et al. 2015 (AAAI) over ten equal bins: 0 where a confidence of 0.8 is
     right eight times in ten.
     """
     bins_N = (confidence_N * NUM_BINS).long().clamp(max=NUM_BINS - 1)
-    rows, error = [], 0.0
+    rows: list[list[float]] = []
+    error = 0.0
     for number in range(NUM_BINS):
         own_N = bins_N == number
         count = int(own_N.sum())
         if count:
             sure, right = float(confidence_N[own_N].mean()), float(is_right_N[own_N].float().mean())
-            rows.append((round(sure, 4), round(right, 4), count))
+            rows.append([round(sure, 4), round(right, 4), float(count)])
             error += count / len(bins_N) * abs(sure - right)
     return error, rows

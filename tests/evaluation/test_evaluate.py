@@ -24,7 +24,18 @@ from anchor.timing import MEL_FLOOR
 
 VOID = {"meta", "img", "br", "circle", "line", "polyline"}
 # Scores that need a network by path, landmarks, speech with pauses, or a longer clip than drawn speakers of 3 s.
-NEEDS_MORE = ("lpips", "fid", "identity", "lse_", "landmark_", "pause", "silence/jitter", "pixel_leak", "person/")
+NEEDS_MORE = (
+    "_2s",
+    "lpips",
+    "fid",
+    "identity",
+    "lse_",
+    "landmark_",
+    "pause",
+    "silence/jitter",
+    "pixel_leak",
+    "person/",
+)
 
 
 class TagCheck(HTMLParser):
@@ -119,7 +130,7 @@ def test_the_whole_chain_in_one_report(tmp_path, speakers, small_expert, save_ne
         assert film.streams.video[0].frames == film.streams.audio[0].duration // 640 == 75
     page, tags = _check_page(out / "report.html")
     assert tags.count("img") == 2 * 6 + len(written["failures"])
-    assert tags.count("svg") == 3 + 1 + 1
+    assert tags.count("svg") == 4 + 1 + 1
     assert tags.count("video") == 2
     assert "<td class='n'>" in page
     for words in (

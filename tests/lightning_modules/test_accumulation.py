@@ -76,7 +76,9 @@ def test_two_halves_make_the_step_of_the_whole(kind, make, numbered_clips):
     assert (flat(whole.net) - flat(start.net)).abs().max() > 1e-4
     torch.testing.assert_close(flat(halves.net), flat(whole.net), rtol=1e-4, atol=1e-6)
     if kind == "quality":  # the adversary speaks from step 50 on: until then the generator's step is exact too
-        torch.testing.assert_close(flat(halves.discriminator), flat(whole.discriminator), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            flat(halves.discriminator), flat(whole.discriminator), rtol=1e-4, atol=5e-6
+        )  # R1 squares
 
 
 @pytest.mark.parametrize("kind", ["generator", "quality"])

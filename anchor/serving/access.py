@@ -1,0 +1,106 @@
+"""Who may do what: tokens with scopes, how often, and how much.
+
+Shape of a token file, JSON: ``{"TOKEN": {"name": "studio", "scopes": ["view", "speak"], "per_minute": 60}}``.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from anchor.errors import ConfigError
+
+__all__ = ["SCOPES", "Access", "Key", "RateError"]
+
+SCOPES = ("view", "speak", "admin")  # watch a session; open one and let it speak; everything, and the server's state
+PER_MINUTE = 120
+SHORTEST = 16  # characters of a token
+
+
+class RateError(Exception):
+    """Too many requests; ``retry_s`` until the next may come."""
+
+    def __init__(self, retry_s: float) -> None:
+        super().__init__(f"Too many requests. Try again in {retry_s:.0f} s.")
+        self.retry_s = retry_s
+
+
+@dataclass
+class Key:
+    """Who a token belongs to."""
+
+    name: str
+    scopes: frozenset[str]
+    per_minute: int = PER_MINUTE
+    _left: float = field(default=-1.0, repr=False)
+    _at: float = field(default=0.0, repr=False)
+
+    def may(self, scope: str) -> bool:
+        """Whether the token is good for ``scope``."""
+        return scope in self.scopes or "admin" in self.scopes
+
+    def spend(self, now: float | None = None) -> None:
+        """Count one request: a bucket that fills at ``per_minute``.
+
+        Raises:
+            RateError: it is empty.
+        """
+        now = time.monotonic() if now is None else now
+        left = self.per_minute if self._left < 0 else self._left + (now - self._at) * self.per_minute / 60
+        self._left, self._at = min(float(self.per_minute), left), now
+        if self._left < 1:
+            raise RateError((1 - self._left) * 60 / self.per_minute)
+        self._left -= 1
+
+
+class Access:
+    """The tokens of a server; without any, everybody at the machine itself may do everything."""
+
+    def __init__(self, keys: dict[str, Key] | None = None) -> None:
+        self._keys = {token.encode(): key for token, key in (keys or {}).items()}
+        self._anybody = Key("anybody", frozenset(SCOPES), per_minute=6000)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no token is asked for."""
+        return not self._keys
+
+    def find(self, token: str) -> Key | None:
+        """Whose token it is; None where it is nobody's. Every token is compared, in constant time."""
+        if self.is_open:
+            return self._anybody
+        found = None
+        for known, key in self._keys.items():
+            if hmac.compare_digest(known, token.encode(errors="replace")):
+                found = key
+        return found
+
+    @classmethod
+    def read(cls, path: Path) -> Access:
+        """The tokens in a JSON file.
+
+        Raises:
+            ConfigError: it cannot be read, or says something else.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"tokens={path} cannot be read: {error}.") from None
+        if not isinstance(content, dict) or not content:
+            raise ConfigError(f'tokens={path}: write {{"TOKEN": {{"name": "studio", "scopes": ["view", "speak"]}}}}.')
+        keys = {}
+        for token, about in content.items():
+            if len(token) < SHORTEST:
+                raise ConfigError(f"tokens={path}: a token has {len(token)} characters; take {SHORTEST} or more.")
+            scopes = about.get("scopes", []) if isinstance(about, dict) else []
+            unknown = [str(scope) for scope in scopes if scope not in SCOPES]
+            if not scopes or unknown:
+                raise ConfigError(f"tokens={path}: scopes are {', '.join(SCOPES)}; {unknown or scopes} arrived.")
+            per_minute = about.get("per_minute", PER_MINUTE)
+            if isinstance(per_minute, bool) or not isinstance(per_minute, int) or per_minute < 1:
+                raise ConfigError(f"tokens={path}: per_minute={per_minute} must be a whole number of at least 1.")
+            keys[token] = Key(str(about.get("name", "unnamed")), frozenset(scopes), per_minute)
+        return cls(keys)

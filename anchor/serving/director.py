@@ -1,0 +1,135 @@
+"""From text to a session's timeline: sentence by sentence, so that the first word is heard while the rest is made.
+
+Whatever belongs to an utterance carries its epoch: an interruption cancels the task, and what arrives after it all the
+same is refused by the timeline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from anchor.errors import AnchorError
+from anchor.serving.session import Session
+from anchor.serving.sound import SoundMaker
+
+__all__ = ["MOST_TEXT", "Director", "Speak", "split_sentences"]
+
+MOST_TEXT = 10_000  # characters at once, about ten minutes
+AHEAD_S = 2.0  # of speech beyond what is heard: more would be made in vain when somebody interrupts
+ENDS = "。！？!?…;；\n"
+LONG = 160  # characters after which a sentence is cut at a comma or blank
+
+Speak = Callable[[str], Awaitable[tuple[np.ndarray, int]]]  # a sentence to (float32 samples, their rate)
+
+
+@dataclass
+class _Utterance:
+    number: int
+    sentences: AsyncIterator[str]
+
+
+class Director:
+    """What one session is told to say, in order.
+
+    Args:
+        session: the one that speaks.
+        speak: makes the sound of a sentence; it may take its time, and is cancelled by an interruption.
+        on_event: called with (what happened, about what).
+    """
+
+    def __init__(self, session: Session, speak: Speak, on_event: Callable[[str, dict[str, object]], None]) -> None:
+        self._session, self._speak, self._on_event = session, speak, on_event
+        self._queue: asyncio.Queue[_Utterance] = asyncio.Queue()
+        self._next = 0
+        self._task: asyncio.Task[None] | None = None
+        self._current: _Utterance | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is being made or waits to be."""
+        return self._current is not None or not self._queue.empty()
+
+    def say(self, sentences: AsyncIterator[str] | str) -> int:
+        """Queue a text, or the sentences of a stream as they come; returns the utterance's number."""
+        self._next += 1
+        stream = _as_stream(split_sentences(sentences)) if isinstance(sentences, str) else sentences
+        self._queue.put_nowait(_Utterance(self._next, stream))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+        return self._next
+
+    async def interrupt(self) -> float:
+        """Forget everything that was to be said; the seconds of finished speech that nobody will hear."""
+        dropped_s = self._session.interrupt()
+        await self._stop()
+        return dropped_s
+
+    async def close(self) -> None:
+        """End."""
+        await self._stop()
+
+    async def _stop(self) -> None:
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        task, self._task = self._task, None
+        self._current = None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _run(self) -> None:
+        while True:
+            self._current = None
+            self._current = utterance = await self._queue.get()
+            await self._utter(utterance)
+
+    async def _utter(self, utterance: _Utterance) -> None:
+        timeline = self._session.timeline
+        epoch, count = timeline.epoch, 0
+        self._on_event("utterance", {"number": utterance.number, "epoch": epoch})
+        try:
+            async for sentence in utterance.sentences:
+                samples, rate = await self._speak(sentence)
+                sound_L4 = SoundMaker(rate).add(samples, is_last=True)
+                if not timeline.say(sound_L4, epoch, is_last=False):
+                    return
+                count += 1
+                self._on_event("sentence", {"number": utterance.number, "text": sentence, "epoch": epoch})
+                while timeline.waiting_s > AHEAD_S:
+                    await asyncio.sleep(0.05)
+        except AnchorError as error:
+            self._on_event("failed", {"number": utterance.number, "reason": str(error)})
+        finally:
+            timeline.say(np.zeros((0, 4), np.float32), epoch, is_last=True)
+        self._on_event("uttered", {"number": utterance.number, "sentences": count})
+
+
+async def _as_stream(sentences: list[str]) -> AsyncIterator[str]:
+    for sentence in sentences:
+        yield sentence
+
+
+def split_sentences(text: str) -> list[str]:
+    """Sentences of a text of any language, none of them empty or much longer than ``LONG`` characters.
+
+    A full stop ends one where a blank follows it: 3.5 and U.S.A. stay whole.
+    """
+    parts = re.split(rf"(?<=[{re.escape(ENDS)}])|(?<=[.])(?=\s)", text)
+    sentences = []
+    for part in parts:
+        part = part.strip()
+        while len(part) > LONG:
+            cut = max((part.rfind(mark, LONG // 2, LONG) for mark in (", ", "，", "、", ": ", " ")), default=-1)
+            cut = LONG if cut < 0 else cut + 1
+            sentences.append(part[:cut].strip())
+            part = part[cut:].strip()
+        if any(character.isalnum() for character in part):
+            sentences.append(part)
+    return sentences

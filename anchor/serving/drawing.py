@@ -1,0 +1,166 @@
+"""The process that draws: all sessions' mouths in common batches, away from the clock that must not wait.
+
+Shape suffixes: N pictures, S side of the crops in pixels, C colour (RGB), h = S // 2, M mel bins, S mel steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from anchor.models import stack_faces
+from anchor.ops.images import to_bytes, to_signed
+from anchor.serving.batching import BUCKETS, Request, next_batch
+
+__all__ = ["Drawn", "Face", "Load", "draw_mouths", "serve_drawing"]
+
+IDLE_S = 1.0  # between two looks whether the parent still lives
+SMOOTHING = 0.2  # of the running mean of what a batch costs
+
+
+@dataclass(frozen=True)
+class Face:
+    """What the drawing process holds of an avatar."""
+
+    network: nn.Module  # a generator in eval mode, on the CPU
+    crops_NSSC: np.ndarray  # uint8, the face of every frame
+    references_N: np.ndarray  # for each frame, the frame whose face is its reference
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A drawn lower half, or the news that it would have come too late."""
+
+    session: int
+    epoch: int
+    tick: int
+    mouth_hSC: np.ndarray | None  # uint8 RGB; None: too late
+    batch_size: int
+    seconds: float  # of drawing, for the whole batch
+
+
+Load = Callable[[str], Face]
+
+
+class _Loaded:
+    """An avatar on the device, in the precision that it draws in."""
+
+    def __init__(self, face: Face, device: torch.device, dtype: torch.dtype) -> None:
+        self.face, self.device, self.dtype = face, device, dtype
+        network = face.network.eval().to(device, dtype)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def draw(self, frames: Sequence[int], mels_NMS: np.ndarray, size: int) -> np.ndarray:
+        """uint8 (N, h, S, C): the lower halves, drawn in a batch of ``size``."""
+        count = len(frames)
+        picked = [*frames, *[frames[-1]] * (size - count)]
+        crops = self._signed(self.face.crops_NSSC[picked])
+        references = self._signed(self.face.crops_NSSC[self.face.references_N[picked]])
+        mels = np.concatenate([mels_NMS, np.repeat(mels_NMS[-1:], size - count, 0)])[:, None]
+        mels_N1MS = torch.from_numpy(mels).to(self.device, self.dtype)
+        mouths_N3hW = self.network(stack_faces(crops, references).to(self.dtype), mels_N1MS)
+        return to_bytes(mouths_N3hW[:count]).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def _signed(self, pictures_NHWC: np.ndarray) -> Tensor:
+        return to_signed(torch.from_numpy(pictures_NHWC).to(self.device).permute(0, 3, 1, 2))
+
+
+def draw_mouths(
+    face: Face, frames: Sequence[int], mels_NMS: np.ndarray, device: str = "cpu", precision: str = "float32"
+) -> np.ndarray:
+    """uint8 (N, h, S, C): what the process would draw; for tests and benchmarks of one batch."""
+    loaded = _Loaded(face, torch.device(device), getattr(torch, precision))
+    return loaded.draw(frames, mels_NMS, len(frames))
+
+
+def serve_drawing(connection: Connection, load: Load, device: str, precision: str, threads: int, parent: int) -> None:
+    """The process's whole life: ``("avatar", name, path)``, ``("forget", name)`` and ``Request`` come in by the pipe.
+
+    Answers are ``("ready", name, milliseconds of one batch by size)``, ``("failed", name, sentence)`` and
+    :class:`Drawn`.
+    It ends when the pipe is closed or its parent is gone.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches us too: the parent says when to end
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    torch.set_num_threads(threads)
+    worker = _Worker(connection, load, torch.device(device), getattr(torch, precision))
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        worker.run()
+
+
+class _Worker:
+    def __init__(self, connection: Connection, load: Load, device: torch.device, dtype: torch.dtype) -> None:
+        self.connection, self.load, self.device, self.dtype = connection, load, device, dtype
+        self.avatars: dict[str, _Loaded] = {}
+        self.waiting: list[Request] = []
+        self.cost_s = dict.fromkeys(BUCKETS, 0.0)
+
+    def run(self) -> None:
+        while True:
+            while self.connection.poll(None if not self.waiting else 0):
+                self._take(self.connection.recv())
+            batch, size, late = next_batch(self.waiting, time.monotonic(), self.cost_s.__getitem__)
+            for request in late:
+                self._answer(request, None, 0, 0.0)
+            if batch:
+                self._draw(batch, size)
+
+    def _take(self, message: object) -> None:
+        if isinstance(message, Request):
+            if message.avatar in self.avatars:
+                self.waiting.append(message)
+            return
+        assert isinstance(message, tuple)
+        kind, name, *rest = message
+        if kind == "forget":
+            self.avatars.pop(name, None)
+            return
+        try:
+            self.avatars[name] = _Loaded(self.load(*rest), self.device, self.dtype)
+            self.connection.send(("ready", name, self._warm(self.avatars[name])))
+        except Exception as error:
+            self.avatars.pop(name, None)
+            self.connection.send(("failed", name, str(error) or type(error).__name__))
+
+    def _warm(self, avatar: _Loaded) -> dict[int, float]:
+        """Seconds of a batch of each size: the first ones pay for what a device prepares."""
+        for size in BUCKETS:
+            mels = np.zeros((size, 80, 16), np.float32)
+            avatar.draw([0] * size, mels, size)
+            began = time.monotonic()
+            avatar.draw([0] * size, mels, size)
+            self.cost_s[size] = max(self.cost_s[size], time.monotonic() - began)
+        return dict(self.cost_s)
+
+    def _draw(self, batch: list[Request], size: int) -> None:
+        avatar = self.avatars.get(batch[0].avatar)
+        if avatar is None:
+            return
+        began = time.monotonic()
+        mouths_NhSC = avatar.draw([request.frame for request in batch], np.stack([one.mel_MS for one in batch]), size)
+        seconds = time.monotonic() - began
+        self.cost_s[size] += SMOOTHING * (seconds - self.cost_s[size])
+        for request, mouth_hSC in zip(batch, mouths_NhSC, strict=True):
+            self._answer(request, mouth_hSC, size, seconds)
+
+    def _answer(self, request: Request, mouth_hSC: np.ndarray | None, size: int, seconds: float) -> None:
+        self.connection.send(Drawn(request.session, request.epoch, request.tick, mouth_hSC, size, seconds))
+
+
+def _end_with(parent: int) -> None:
+    """A process whose parent was killed has nobody to draw for."""
+    while os.getppid() == parent:
+        time.sleep(IDLE_S)
+    os._exit(1)

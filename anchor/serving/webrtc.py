@@ -1,0 +1,107 @@
+"""A viewer over WebRTC: packets that are encoded already, fanned out by aiortc."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import av
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
+from aiortc.rtcrtpsender import RTCRtpSender
+
+from anchor.errors import AnchorError
+from anchor.serving.encoding import AUDIO_BASE, VIDEO_BASE, Kind
+from anchor.serving.hub import Hub, Viewer
+
+__all__ = ["OfferError", "answer_offer"]
+
+MOST_SDP = 64 * 1024  # bytes of an offer: a browser's has about 5 KB
+GATHER_S = 5.0  # s for candidates
+
+
+class OfferError(AnchorError, ValueError):
+    """An offer that cannot be answered; says why."""
+
+
+class _PacketTrack(MediaStreamTrack):
+    """One kind of a viewer's packets as aiortc reads them."""
+
+    def __init__(self, viewer: Viewer, kind: Kind) -> None:
+        super().__init__()
+        self.kind = "video" if kind == "h264" else "audio"
+        self._viewer, self._kind = viewer, kind
+
+    async def recv(self) -> av.Packet:
+        """The next packet.
+
+        Raises:
+            MediaStreamError: there is no more.
+        """
+        packet = await self._viewer.get(self._kind)
+        if packet is None:
+            self.stop()
+            raise MediaStreamError
+        out = av.Packet(packet.data)
+        out.pts, out.time_base = packet.pts, VIDEO_BASE if self._kind == "h264" else AUDIO_BASE
+        return out
+
+
+async def answer_offer(
+    hub: Hub, sdp: str, on_audio: Callable[[MediaStreamTrack], None] | None = None,
+    on_end: Callable[[], None] = lambda: None, ice_servers: tuple[str, ...] = (),
+) -> tuple[RTCPeerConnection, str]:  # fmt: skip
+    """``(peer, SDP of the answer)`` for a browser's offer; the peer watches ``hub`` until either of them ends.
+
+    ``on_audio`` gets the browser's microphone, where it sends one.
+
+    Raises:
+        OfferError: the offer is too long, is no SDP, or has no H.264 and Opus.
+    """
+    if len(sdp) > MOST_SDP:
+        raise OfferError(f"The offer has {len(sdp)} bytes; at most {MOST_SDP} are read.")
+    servers = [RTCIceServer(urls=url) for url in ice_servers]
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+    viewer = hub.join(["h264", "opus"])
+
+    async def end() -> None:
+        viewer.close()
+        await peer.close()
+        on_end()
+
+    try:
+        # Tracks and codecs first: aiortc ignores preferences that come after the offer.
+        for kind in ("h264", "opus"):
+            sender = peer.addTrack(_PacketTrack(viewer, kind))
+            sender._send_keyframe = hub.want_key  # a viewer that lost a picture asks for a whole one
+        for transceiver in peer.getTransceivers():
+            wanted = "h264" if transceiver.kind == "video" else "opus"
+            codecs = RTCRtpSender.getCapabilities(transceiver.kind).codecs
+            transceiver.setCodecPreferences([codec for codec in codecs if codec.name.lower() == wanted])
+
+        @peer.on("connectionstatechange")
+        async def changed() -> None:
+            if peer.connectionState == "connected":
+                hub.want_key()
+            elif peer.connectionState in ("closed", "failed"):
+                await end()
+
+        if on_audio is not None:
+
+            @peer.on("track")
+            def heard(track: MediaStreamTrack) -> None:
+                if track.kind == "audio":
+                    on_audio(track)
+
+        await peer.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+        answer = await peer.createAnswer()
+        await asyncio.wait_for(peer.setLocalDescription(answer), GATHER_S)
+    except Exception as error:
+        await end()
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise OfferError(f"This offer cannot be answered: {reason}") from None
+    description = peer.localDescription.sdp
+    if "H264" not in description or "opus" not in description.lower():
+        await end()
+        raise OfferError("The offer has no H.264 or no Opus. Use a browser that plays both, or the WebSocket stream.")
+    return peer, description

@@ -1,0 +1,213 @@
+"""The server as its clients meet it: real sockets, a real drawing process, aiortc as the browser."""
+
+import asyncio
+import json
+import time
+
+import httpx
+import numpy as np
+import pytest
+import websockets
+from aiortc import RTCPeerConnection, RTCSessionDescription
+
+from anchor.serving.access import Access, Key
+
+TEXT = "Good evening. Here is the news of today, read by somebody who does not exist."
+
+
+@pytest.fixture
+def http(server):
+    with httpx.Client(base_url=server.url) as client:
+        yield client
+        for id in list(server.station.sessions):
+            client.delete(f"/api/sessions/{id}")
+
+
+def opened(http, avatar="ann"):
+    answer = http.post("/api/sessions", json={"avatar": avatar})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
+def test_a_page_and_its_state(http):
+    assert "<video" in http.get("/").text
+    assert "RTCPeerConnection" in http.get("/page.js").text
+    assert http.get("/page.css").headers["content-type"].startswith("text/css")
+    assert http.get("/healthz").json() == {"state": "ok"}
+    assert [avatar["name"] for avatar in http.get("/api/avatars").json()] == ["ann", "bob"]
+    assert "anchor_drawing_alive 1" in http.get("/metrics").text
+    assert http.get("/openapi.json").status_code == 404
+
+
+@pytest.mark.parametrize("text", ["", "   ", "😀🎉", "...!?", "\n"])
+def test_a_text_without_a_word_is_refused(http, text):
+    answer = http.post(f"/api/sessions/{opened(http)}/say", json={"text": text})
+    assert answer.status_code == 400
+    assert "no word" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/api/sessions/nobody/say", {"text": "hello"}, 404),
+        ("/api/sessions", {"avatar": "zoe"}, 404),
+        ("/api/sessions", {"avatar": "../../etc"}, 404),
+        ("/api/sessions/{id}/say", {"text": "a" * 10_001}, 422),
+        ("/api/sessions/{id}/say", {}, 422),
+        ("/api/sessions/{id}/offer", {"sdp": "v=0 nonsense"}, 400),
+        ("/api/sessions/{id}/offer", {"sdp": "a" * 65_537}, 422),
+        ("/api/sessions/{id}/act", {"name": "dance"}, 404),
+        ("/api/sessions/{id}/avatar", {"name": "zoe"}, 404),
+    ],
+)
+def test_bad_requests_get_a_status_and_a_sentence(http, path, body, status):
+    answer = http.post(path.replace("{id}", opened(http)), json=body)
+    assert answer.status_code == status, answer.text
+    assert answer.json()
+
+
+def test_a_request_is_bounded_before_it_is_read(http):
+    assert http.post("/api/sessions", content=b" " * 300_000).status_code == 413
+    assert http.post("/api/sessions", content=iter([b"{}"])).status_code == 413  # no length
+
+
+def test_who_is_one_too_many_is_told_to_come_back(http):
+    ids = [opened(http) for _ in range(3)]
+    answer = http.post("/api/sessions", json={})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
+    for id in ids[:2]:
+        assert http.post(f"/api/sessions/{id}/say", json={"text": TEXT}).status_code == 202
+    answer = http.post(f"/api/sessions/{ids[2]}/say", json={"text": TEXT})
+    assert answer.status_code == 503
+    assert "as many as this machine" in answer.json()["error"]
+    http.post(f"/api/sessions/{ids[0]}/interrupt")
+    assert http.post(f"/api/sessions/{ids[2]}/say", json={"text": TEXT}).status_code == 202
+
+
+def test_who_vanishes_leaves_its_place(http, server):
+    opened(http)
+    deadline = time.monotonic() + 15
+    while server.station.sessions:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_browser_sees_and_hears_and_interrupts(http, server):
+    async def watch():
+        id = opened(http)
+        peer = RTCPeerConnection()
+        got = {"video": [], "audio": []}
+
+        @peer.on("track")
+        def on_track(track):
+            async def read():
+                while True:
+                    got[track.kind].append(await track.recv())
+
+            readers.append(asyncio.ensure_future(read()))
+
+        readers = []
+        for kind in ("video", "audio"):
+            peer.addTransceiver(kind, direction="recvonly")
+        await peer.setLocalDescription(await peer.createOffer())
+        answer = await asyncio.to_thread(
+            http.post, f"/api/sessions/{id}/offer", json={"sdp": peer.localDescription.sdp}
+        )
+        assert answer.status_code == 200, answer.text
+        await peer.setRemoteDescription(RTCSessionDescription(answer.json()["sdp"], "answer"))
+        await until(lambda: len(got["video"]) > 10)
+        await asyncio.to_thread(http.post, f"/api/sessions/{id}/say", json={"text": TEXT})
+        await until(lambda: any(loudness(frame) > 500 for frame in got["audio"][-20:]))
+        mouth = got["video"][-1].to_ndarray(format="rgb24")[92:104, 50:78].mean()
+        await until(lambda: abs(got["video"][-1].to_ndarray(format="rgb24")[92:104, 50:78].mean() - mouth) > 3)
+        dropped = (await asyncio.to_thread(http.post, f"/api/sessions/{id}/interrupt")).json()
+        assert dropped["epoch"] == 1
+        await asyncio.sleep(0.5)
+        heard = len(got["audio"])
+        await until(lambda: len(got["audio"]) > heard + 20)
+        assert max(loudness(frame) for frame in got["audio"][heard:]) < 100, "silence after an interruption"
+        state = http.get(f"/api/sessions/{id}").json()
+        assert state["viewers"] == 1
+        for reader in readers:
+            reader.cancel()
+        await peer.close()
+
+    asyncio.run(asyncio.wait_for(watch(), 60))
+
+
+def test_the_same_over_a_websocket(http, server):
+    async def watch():
+        id = opened(http)
+        async with websockets.connect(f"{server.url.replace('http', 'ws')}/api/sessions/{id}/stream") as film:
+            first = await film.recv()
+            assert first[4:8] == b"ftyp"
+            rest = [await film.recv() for _ in range(8)]
+            assert all(piece[4:8] == b"moof" for piece in rest[1:])
+
+    asyncio.run(asyncio.wait_for(watch(), 30))
+
+
+def test_events_and_streamed_speech(http, server):
+    async def talk():
+        id = opened(http)
+        address = f"{server.url.replace('http', 'ws')}/api/sessions/{id}"
+        async with websockets.connect(f"{address}/events") as events, websockets.connect(f"{address}/speech") as speech:
+            await speech.send(json.dumps({"rate": 16000}))
+            noise = np.random.default_rng(0).normal(0, 3000, 320).astype("<i2").tobytes()
+            for _ in range(40):
+                await speech.send(noise)
+                await asyncio.sleep(0.01)
+            await speech.send(json.dumps({"end": True}))
+            seen = []
+            while "silent" not in seen:
+                seen.append(json.loads(await events.recv())["event"])
+            assert seen.index("speaking") < seen.index("silent")
+
+    asyncio.run(asyncio.wait_for(talk(), 30))
+
+
+@pytest.mark.parametrize("message", ["no json", "[]", '{"rate": "16000"}', '{"rate": 3}', b"\x00\x00", b"\x00"])
+def test_speech_that_is_none_closes_the_line_with_a_reason(http, server, message):
+    async def talk():
+        id = opened(http)
+        async with websockets.connect(f"{server.url.replace('http', 'ws')}/api/sessions/{id}/speech") as speech:
+            await speech.send(message)
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await speech.recv()
+            assert closed.value.rcvd.code == 4400
+            assert closed.value.rcvd.reason
+
+    asyncio.run(asyncio.wait_for(talk(), 30))
+
+
+def test_another_role_in_the_middle_of_a_session(http, server):
+    id = opened(http)
+    assert http.post(f"/api/sessions/{id}/avatar", json={"name": "bob"}).json() == {"avatar": "bob"}
+    assert http.get(f"/api/sessions/{id}").json()["avatar"] == "bob"
+    assert http.post(f"/api/sessions/{id}/act", json={"name": "wave"}).status_code == 200
+
+
+def test_keys_have_scopes_and_rates():
+    key = Key("studio", frozenset({"view"}), per_minute=3)
+    access = Access({"a" * 20: key})
+    assert access.find("a" * 20) is key
+    assert access.find("b" * 20) is None
+    assert access.find("") is None
+    assert key.may("view")
+    assert not key.may("speak")
+    for _ in range(3):
+        key.spend(now=100.0)
+    with pytest.raises(Exception, match="Too many requests"):
+        key.spend(now=100.0)
+    key.spend(now=121.0)
+
+
+def loudness(frame) -> float:
+    return float(np.abs(frame.to_ndarray().astype(np.int32)).max())
+
+
+async def until(condition, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)

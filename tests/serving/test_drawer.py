@@ -1,0 +1,60 @@
+"""The drawing process as a process."""
+
+import asyncio
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from anchor.errors import AnchorError
+from anchor.serving.batching import Request
+from anchor.serving.drawer import Drawer
+from tests.serving.conftest import load_face
+
+
+def request(session: int, tick: int, loud: float = 0.0, seconds: float = 30.0) -> Request:
+    return Request(session, "ann", 0, tick, tick % 10, np.full((80, 16), loud, np.float32), time.monotonic() + seconds)
+
+
+async def until(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def test_draws_for_all_and_comes_back_after_a_kill(run):
+    async def life():
+        answers = []
+        drawer = Drawer(load_face, answers.append)
+        await drawer.start()
+        try:
+            assert not drawer.submit(request(0, 0)), "nothing is promised before an avatar is there"
+            with pytest.raises(AnchorError, match="no such avatar"):
+                await drawer.add("bob", "missing")
+            cost = await drawer.add("ann", "here")
+            assert set(cost) == {1, 2, 4, 8, 16}
+            for session in range(5):
+                assert drawer.submit(request(session, 7, loud=session - 2))
+            drawer.submit(request(9, 7, seconds=-1))
+            await until(lambda: len(answers) == 6)
+            late = [answer for answer in answers if answer.mouth_hSC is None]
+            assert [answer.session for answer in late] == [9]
+            bright = {a.session: float(a.mouth_hSC.mean()) for a in answers if a.mouth_hSC is not None}
+            assert [bright[i] for i in range(5)] == pytest.approx([64, 96, 128, 159, 191], abs=1)
+
+            answers.clear()
+            first = drawer.pid
+            os.kill(first, signal.SIGKILL)
+            await until(lambda: drawer.num_restarts == 1 and drawer.is_alive)
+            assert drawer.pid != first
+            drawer.submit(request(3, 8, loud=1))
+            await until(lambda: answers)
+            assert answers[0].session == 3
+        finally:
+            await drawer.close()
+        assert drawer.num_restarts == 1
+
+    run(life())

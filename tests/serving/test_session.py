@@ -1,0 +1,165 @@
+"""A session on its own clock, watched by nobody but the test."""
+
+import asyncio
+import io
+
+import av
+import numpy as np
+
+from anchor.serving.avatar import Action, Walk
+from anchor.serving.containers import FragmentedMp4
+from anchor.serving.drawing import Drawn
+from anchor.serving.session import Session
+from anchor.serving.sound import make_sound
+
+
+def loud(seconds: float) -> np.ndarray:
+    return make_sound(np.random.default_rng(0).normal(0, 0.2, round(16000 * seconds)).astype(np.float32), 16000)
+
+
+class Artist:
+    """In the place of the drawing process: draws at once, white for every tick, or not at all."""
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self.requests = []
+        self.draws = True
+
+    def submit(self, request):
+        self.requests.append(request)
+        if self.draws:
+            mouth = np.full((48, 96, 3), 255, np.uint8)
+            self.session.take(Drawn(request.session, request.epoch, request.tick, mouth, 1, 0.0))
+        return True
+
+
+def make(pictures, workers, walk=None):
+    artist, events = Artist(), []
+    session = Session(
+        1, "ann", pictures, walk or Walk((0, len(pictures))), artist.submit, workers,
+        lambda name, about: events.append((name, about)),
+    )  # fmt: skip
+    artist.session = session
+    return session, artist, events
+
+
+def test_what_is_said_comes_out_as_sound_and_picture_of_one_clock(pictures, workers, run):
+    async def life():
+        session, artist, events = make(pictures, workers)
+        viewer = session.hub.join(["h264", "opus", "aac"])
+        session.timeline.say(loud(0.4), 0)
+        session.start()
+        packets = {"h264": [], "opus": [], "aac": []}
+        while len(packets["h264"]) < 30:
+            packets["h264"].append(await viewer.get("h264"))
+        await session.close()
+        for kind in packets:
+            while (packet := await viewer.get(kind)) is not None:
+                packets[kind].append(packet)
+        numbers = [packet.pts for packet in packets["h264"]]
+        assert numbers == list(range(len(numbers))), "a picture for every tick"
+        assert packets["h264"][0].is_key
+        assert len(packets["opus"]) == 2 * len(numbers)
+        assert abs(len(packets["aac"]) * 1024 - len(numbers) * 1920) <= 2 * 1024
+        assert [name for name, _ in events] == ["speaking", "silent"]
+        assert session.stats.late == 0
+        assert session.stats.spoken == 10 + 4  # and the mouth closes
+        assert [request.tick for request in artist.requests] == list(range(14))
+        return packets
+
+    packets = run(life())
+    decoder = av.CodecContext.create("h264", "r")
+    shown = [
+        frame.to_ndarray(format="rgb24")
+        for packet in packets["h264"]
+        for frame in decoder.decode(av.Packet(packet.data))
+    ]
+    shown += [frame.to_ndarray(format="rgb24") for frame in decoder.decode(None)]
+    bright = [picture[92:104, 50:78].mean() for picture in shown]
+    assert bright[5] > 205, "the drawn mouth is seen"
+    assert bright[20] < 185, "and gone"
+
+
+def test_a_late_picture_never_holds_up_the_clock(pictures, workers, run):
+    async def life():
+        session, artist, _ = make(pictures, workers)
+        artist.draws = False
+        viewer = session.hub.join(["h264", "opus"])
+        session.timeline.say(loud(0.4), 0)
+        session.start()
+        numbers = [(await viewer.get("h264")).pts for _ in range(15)]
+        await session.close()
+        assert numbers == list(range(15))
+        assert session.stats.late == 14
+
+    run(life())
+
+
+def test_after_an_interruption_nothing_old_is_heard_or_seen(pictures, workers, run):
+    async def life():
+        session, artist, events = make(pictures, workers)
+        viewer = session.hub.join(["h264", "opus"])
+        session.timeline.say(loud(5.0), 0)
+        session.start()
+        while session.tick < 8:
+            await viewer.get("h264")
+        session.interrupt()
+        stale = [request for request in artist.requests if request.epoch == 0]
+        session.take(Drawn(1, 0, session.tick + 1, np.zeros((48, 96, 3), np.uint8), 1, 0.0))
+        assert not session._mouths, "a picture of the old epoch is left out"
+        seen = session.tick
+        while session.tick < seen + 15:
+            await viewer.get("h264")
+        await session.close()
+        assert [request for request in artist.requests if request.epoch == 0] == stale
+        assert not session.timeline.is_speaking
+        assert ("interrupted", {"epoch": 1, "dropped_s": events[1][1]["dropped_s"]}) == events[1]
+        assert events[-1][0] == "silent"
+
+    run(life())
+
+
+def test_nobody_watching_costs_no_encoding(pictures, workers, run):
+    async def life():
+        session, _, _ = make(pictures, workers)
+        session.start()
+        await asyncio.sleep(0.3)
+        assert session.tick >= 2
+        assert session._painter._video is None
+        await session.close()
+
+    run(life())
+
+
+def test_a_walk_has_no_seam_and_acts_when_asked():
+    walk = Walk((0, 4), [Action("wave", 6, 9)])
+    steps = [walk.next() for _ in range(8)]
+    assert steps == [0, 1, 2, 3, 2, 1, 0, 1]
+    assert walk.act("wave")
+    assert not walk.act("dance")
+    assert [walk.next() for _ in range(5)] == [6, 7, 8, 2, 3]
+
+
+def test_a_browsers_stream_is_a_film(pictures, workers, run):
+    async def life():
+        session, _, _ = make(pictures, workers)
+        viewer = session.hub.join(["h264", "aac"])
+        film = FragmentedMp4(128, 128)
+        session.timeline.say(loud(0.5), 0)
+        session.start()
+        pieces = []
+        for _ in range(30):
+            packet = await viewer.get("h264")
+            pieces += film.add(packet)
+            while not viewer._queues["aac"].empty():
+                pieces += film.add(await viewer.get("aac"))
+        await session.close()
+        pieces += film.close()
+        return pieces
+
+    pieces = run(life())
+    assert pieces[0][4:8] == b"ftyp"
+    assert len(pieces) > 5, "in pieces of about 0.1 s"
+    with av.open(io.BytesIO(b"".join(pieces))) as film:
+        assert [stream.codec_context.name for stream in film.streams] == ["h264", "aac"]
+        assert sum(1 for _ in film.decode(video=0)) == 30

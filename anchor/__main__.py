@@ -34,6 +34,7 @@ COMMANDS = {
     "avatar build": ("anchor.avatars:build", "a video or picture and a network to one folder that speaks"),
     "avatar show": ("anchor.avatars:show", "an avatar's clips, network and origin"),
     "avatar check": ("anchor.avatars:check", "every byte and picture of an avatar, and its network"),
+    "serve": ("anchor.serving.serve:serve", "avatars on air: a page, WebRTC, routes for programs"),
     "export": ("anchor.export:export", "a checkpoint to safetensors, ONNX and a card"),
     "models list": ("anchor.faces.stock:list_models", "the face models: which are here, where they come from"),
     "models fetch": ("anchor.faces.fetch:fetch", "download a face model, and check its sum"),

@@ -1,56 +1,75 @@
-"""What a session shows: an avatar as pictures by number, with the box of the face in each."""
+"""What a session shows: an avatar as pictures by number, and which of them each tick shows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["Action", "StagePictures", "Walk"]
+__all__ = ["Action", "StagePictures", "Step", "Walk"]
 
 
 class StagePictures(Protocol):
-    """An avatar in the server's memory. Pictures may be looked at from several threads."""
+    """An avatar in the server's memory. Pictures may be looked at from several threads, and are not painted on."""
 
     width: int  # px, even
     height: int
     boxes_N4: np.ndarray  # float, the face's crop in every picture: x0, y0, x1, y1
+    presence_N: np.ndarray  # float in [0, 1], how much of a drawn mouth each picture shows
+    regions_N4: np.ndarray  # int, what a drawn mouth may change: left, top, right, bottom
 
     def __len__(self) -> int: ...
 
     def picture(self, number: int) -> np.ndarray:
-        """uint8 RGB (H, W, 3); not to be painted on."""
+        """uint8 RGB (H, W, 3), as it was filmed."""
+        ...
+
+    def rest(self, number: int) -> np.ndarray:
+        """uint8 RGB (H, W, 3), with the mouth at rest; the same where nobody speaks in the clip."""
         ...
 
     def crop(self, number: int) -> np.ndarray:
-        """uint8 RGB (S, S, 3), the face as the network sees it."""
+        """uint8 RGB (S, S, 3), the face of :meth:`picture` as the network sees it."""
         ...
 
 
 @dataclass(frozen=True)
 class Action:
-    """A stretch of pictures that is shown once when it is asked for."""
+    """A stretch of pictures and how it goes on at its end."""
 
     name: str
     first: int
     last: int  # the one after its end
+    loop: Literal["back_and_forth", "around", "once"] = "once"
+
+    def steps(self) -> Iterator[int]:
+        """Picture by picture; endless unless ``loop`` is ``"once"``."""
+        while True:
+            yield from range(self.first, self.last)
+            if self.loop == "once":
+                return
+            if self.loop == "back_and_forth":  # no picture is shown twice in a row
+                yield from range(self.last - 2, self.first, -1)
+
+
+class Step(NamedTuple):
+    """What a tick shows."""
+
+    number: int  # of the picture
+    is_cut: bool  # it does not follow the one before: the two are dissolved
 
 
 class Walk:
-    """Which picture each tick shows: the idle stretch back and forth, and actions in between.
+    """Which picture each tick shows: the idle stretch, another one to speak in where there is one, actions in between."""
 
-    Back and forth has no seam. An action begins where the walk is nearest to its first picture in time, that is at
-    once; what it jumps over is the action's own in point, which who made the avatar chose to look like idling.
-    """
-
-    def __init__(self, idle: tuple[int, int], actions: Sequence[Action] = ()) -> None:
-        self._first, self._last = idle
-        assert self._last > self._first, "an idle stretch has a picture"
+    def __init__(self, idle: Action, speaking: Action | None = None, actions: Sequence[Action] = ()) -> None:
+        assert idle.last > idle.first, "an idle stretch has a picture"
+        assert idle.loop != "once", "idling has no end"
+        self._idle, self._speaking = idle, speaking
         self._actions = {action.name: action for action in actions}
-        self._steps = self._idle()
-        self._acting: Iterator[int] | None = None
+        self._steps, self._where = idle.steps(), idle
         self.action = ""  # that is shown now
 
     @property
@@ -59,23 +78,22 @@ class Walk:
         return list(self._actions)
 
     def act(self, name: str) -> bool:
-        """Show an action from the next tick on; False where there is none of that name."""
-        action = self._actions.get(name)
-        if action is None:
+        """Show an action from the next tick on, speaking or not; False where there is none of that name."""
+        if name not in self._actions:
             return False
-        self._acting, self.action = iter(range(action.first, action.last)), name
+        self.action = name
         return True
 
-    def next(self) -> int:
+    def next(self, is_speaking: bool = False) -> Step:
         """The picture of the next tick."""
-        if self._acting is not None:
-            number = next(self._acting, None)
-            if number is not None:
-                return number
-            self._acting, self.action = None, ""
-        return next(self._steps)
-
-    def _idle(self) -> Iterator[int]:
-        while True:
-            yield from range(self._first, self._last)
-            yield from range(self._last - 2, self._first, -1)
+        wanted = self._speaking if is_speaking and self._speaking is not None else self._idle
+        if self.action:
+            wanted = self._actions[self.action]
+        is_cut = wanted is not self._where
+        if is_cut:
+            self._steps, self._where = wanted.steps(), wanted
+        number = next(self._steps, None)
+        if number is None:  # an action has ended
+            self.action = ""
+            return self.next(is_speaking)
+        return Step(number, is_cut)

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from anchor.inference.paste import paste_mouth
-from anchor.serving.avatar import StagePictures, Walk
+from anchor.serving.avatar import StagePictures, Step, Walk
 from anchor.serving.batching import Request
 from anchor.serving.drawing import Drawn
-from anchor.serving.encoding import AudioEncoder, Kind, Packet, VideoEncoder
 from anchor.serving.hub import Hub
+from anchor.serving.painter import Painter
 from anchor.serving.timeline import LOOKAHEAD, Tick, Timeline
 from anchor.timing import FPS
 
@@ -50,20 +49,22 @@ class Session:
         submit: hands a request to the drawing process, and says whether it was taken.
         avatar: the name that the drawing process knows it by.
         on_event: called with (what happened, about what).
+        label: what stands in the corner of every picture.
     """
 
     def __init__(
         self, number: int, avatar: str, stage: StagePictures, walk: Walk, submit: Callable[[Request], bool],
         workers: Executor, on_event: Callable[[str, dict[str, object]], None] = lambda name, about: None,
+        label: str = "",
     ) -> None:  # fmt: skip
         self.number, self.avatar = number, avatar
         self.timeline, self.hub, self.stats = Timeline(), Hub(), SessionStats()
         self._stage, self._walk, self._submit, self._workers = stage, walk, submit, workers
         self._on_event = on_event
-        self._frames: dict[int, int] = {}  # of the avatar, for ticks that are planned
+        self._steps: dict[int, Step] = {}  # of the avatar, for ticks that are planned
         self._mouths: dict[tuple[int, int], np.ndarray] = {}  # (epoch, tick): drawn and waiting
         self._last: tuple[int, int, np.ndarray] | None = None  # (tick, frame, mouth) that was shown last
-        self._painter = Painter(stage)
+        self._painter = Painter(stage, label)
         self._was_speaking = False
         self._task: asyncio.Task[None] | None = None
         self._began = 0.0  # s, as time.monotonic counts, of tick 0
@@ -109,7 +110,7 @@ class Session:
     def change(self, avatar: str, stage: StagePictures, walk: Walk) -> None:
         """Another role or outfit from the next tick on, of the same size; what was drawn for the old one is left out."""
         self.avatar, self._stage, self._walk = avatar, stage, walk
-        self._frames.clear()
+        self._steps.clear()
         self._mouths.clear()
         self._last = None
         self._painter.change(stage)
@@ -131,7 +132,7 @@ class Session:
                 self._began = time.monotonic() - self.tick * TICK_S
                 self.stats.restarts += 1
                 behind = 0.0
-            tick, frame, mouth = self._step()
+            tick, step, mouth = self._step()
             kinds = self.hub.kinds
             picture_wanted = "h264" in kinds and behind < LATE_TICKS
             if "h264" in kinds and not picture_wanted:
@@ -139,7 +140,7 @@ class Session:
             if kinds:
                 wants_key = self.hub.take_key_wish() if picture_wanted else False
                 packets = await loop.run_in_executor(
-                    self._workers, self._painter.paint, tick, frame, mouth, kinds, picture_wanted, wants_key
+                    self._workers, self._painter.paint, tick, step, mouth, kinds, picture_wanted, wants_key
                 )
                 if tick.epoch == self.timeline.epoch or not tick.is_speaking:  # an interruption came in between
                     self.hub.publish(packets)
@@ -147,22 +148,20 @@ class Session:
                     self.hub.publish(self._painter.silence(packets))
             self.tick += 1
 
-    def _step(self) -> tuple[Tick, int, tuple[int, np.ndarray] | None]:
-        """What is shown now: the tick, the avatar's picture, and ``(frame it was drawn for, mouth)``."""
+    def _step(self) -> tuple[Tick, Step, tuple[int, np.ndarray] | None]:
+        """What is shown now: the tick, the avatar's picture, and ``(picture it was drawn for, mouth)``."""
         now = self.tick
         for fresh in self.timeline.plan(now):
-            frame = self._frames.setdefault(fresh.number, -1)
-            if frame < 0:
-                frame = self._frames[fresh.number] = self._walk.next()
+            step = self._steps.get(fresh.number)
+            if step is None:  # a tick that is planned again after an interruption keeps its picture
+                step = self._steps[fresh.number] = self._walk.next(fresh.presence > 0)
             if fresh.mel_MS is not None:
                 deadline = self._began + fresh.number * TICK_S
                 self._submit(
-                    Request(self.number, self.avatar, fresh.epoch, fresh.number, frame, fresh.mel_MS, deadline)
+                    Request(self.number, self.avatar, fresh.epoch, fresh.number, step.number, fresh.mel_MS, deadline)
                 )
         tick = self.timeline.pop(now)
-        if now not in self._frames:  # the avatar was changed after this tick was planned
-            self._frames[now] = self._walk.next()
-        frame = self._frames.pop(now)
+        step = self._steps.pop(now, None) or self._walk.next(tick.presence > 0)  # none: the avatar has just changed
         mouth = self._mouths.pop((tick.epoch, now), None)
         self._forget_old(now)
         self.stats.ticks += 1
@@ -170,72 +169,21 @@ class Session:
             self._was_speaking = tick.is_speaking
             self._on_event("speaking" if tick.is_speaking else "silent", {"tick": now, "epoch": tick.epoch})
         if tick.presence == 0:
-            return tick, frame, None
+            return tick, step, None
         self.stats.spoken += 1
         if mouth is not None:
-            self._last = (now, frame, mouth)
-            return tick, frame, (frame, mouth)
+            self._last = (now, step.number, mouth)
+            return tick, step, (step.number, mouth)
         self.stats.late += 1
         if self._last is not None and now - self._last[0] <= FALLBACK_TICKS:
-            return tick, frame, self._last[1:]
-        return tick, frame, None
+            return tick, step, self._last[1:]
+        return tick, step, None
 
     def _forget_old(self, now: int) -> None:
         for key in [key for key in self._mouths if key[1] < now]:
             del self._mouths[key]
-        for number in [number for number in self._frames if number < now]:
-            del self._frames[number]
-
-
-class Painter:
-    """Pastes and encodes, in a worker thread; one call at a time."""
-
-    def __init__(self, stage: StagePictures) -> None:
-        self._stage = stage
-        self._video: VideoEncoder | None = None
-        self._audio: dict[Kind, AudioEncoder] = {}
-
-    def change(self, stage: StagePictures) -> None:
-        """Another avatar of the same size."""
-        assert (stage.width, stage.height) == (self._stage.width, self._stage.height), "one size a session"
-        self._stage = stage
-
-    def paint(
-        self, tick: Tick, frame: int, mouth: tuple[int, np.ndarray] | None, kinds: frozenset[Kind], has_picture: bool,
-        wants_key: bool,
-    ) -> list[Packet]:  # fmt: skip
-        """The packets of one tick, sound first."""
-        packets = []
-        for kind in ("opus", "aac"):
-            if kind not in kinds:
-                self._audio.pop(kind, None)  # who comes later begins with an encoder that knows nothing old
-                continue
-            if kind not in self._audio:
-                self._audio[kind] = AudioEncoder(kind, tick.number * 3 * len(tick.sound_L4))
-            packets += self._audio[kind].encode(tick.sound_L4[:, :3].reshape(-1))
-        if has_picture:
-            if self._video is None:
-                self._video = VideoEncoder(self._stage.width, self._stage.height)
-            if wants_key:
-                self._video.want_key()
-            packets += self._video.encode(self.picture(tick, frame, mouth), tick.number)
-        return packets
-
-    def picture(self, tick: Tick, frame: int, mouth: tuple[int, np.ndarray] | None) -> np.ndarray:
-        """uint8 RGB (H, W, 3): the avatar with the mouth of this tick."""
-        picture = self._stage.picture(frame)
-        if mouth is None:
-            return picture
-        drawn_for, mouth_hSC = mouth
-        original_SSC = self._stage.crop(drawn_for)
-        drawn_SSC = original_SSC.copy()
-        drawn_SSC[len(drawn_SSC) - len(mouth_hSC) :] = mouth_hSC
-        return paste_mouth(picture, self._stage.boxes_N4[frame], drawn_SSC, original_SSC, tick.presence)
-
-    @staticmethod
-    def silence(packets: list[Packet]) -> list[Packet]:
-        """Without the sound: an interruption overtook it."""
-        return [packet for packet in packets if packet.kind == "h264"]
+        for number in [number for number in self._steps if number < now]:
+            del self._steps[number]
 
 
 assert LOOKAHEAD > LATE_TICKS, "a picture may be late before it is given up"

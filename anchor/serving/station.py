@@ -48,12 +48,13 @@ class OpenAvatar:
     name: str
     path: str
     stage: StagePictures
-    idle: tuple[int, int]
+    idle: Action
+    speaking: Action | None = None  # where it does not speak while idling goes on
     actions: tuple[Action, ...] = ()
 
     def walk(self) -> Walk:
         """For a session of its own."""
-        return Walk(self.idle, self.actions)
+        return Walk(self.idle, self.speaking, self.actions)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Settings:
     workers: int = 0  # threads that paste and encode; 0: one for each core
     max_sessions: int = 16
     max_speaking: int = 0  # 0: as many as the drawing process was measured to keep up with
+    label: str = "AI generated"  # in the corner of every picture; empty for none
     lease_s: float = 8.0  # a session that nobody watches and nobody asks for is closed after it
 
 
@@ -113,7 +115,7 @@ class Station:
         self.sessions: dict[str, Live] = {}
         self.num_refused = 0
         self.num_opened = 0
-        self.is_leaving = False
+        self.is_leaving = self._has_left = False
         self.began = time.monotonic()
         self._open_avatar, self._speak = open_avatar, speak
         self._by_number: dict[int, Live] = {}
@@ -142,19 +144,22 @@ class Station:
         """Sessions that have something to say."""
         return sum(live.session.timeline.is_speaking or live.director.is_busy for live in self.sessions.values())
 
-    async def start(self, avatars: Path) -> None:
-        """Open every avatar of a folder, and begin.
+    async def start(self, avatars: Path) -> list[str]:
+        """Open every avatar of a folder, and begin; the sentences about those that cannot be used.
 
         Raises:
             ConfigError: there is none.
         """
         await self._drawer.start()
-        await self.reload(avatars)
+        wrong = await self.reload(avatars)
         if not self.avatars:
+            await self._drawer.close()
             raise ConfigError(
-                f"avatars={avatars} holds no avatar. Make one: anchor avatar build video=... checkpoint=... out={avatars}/NAME"
+                f"avatars={avatars} holds no avatar that can be used. {' '.join(wrong)} "
+                f"Make one: anchor avatar build video=... checkpoint=... out={avatars}/NAME"
             )
         self._reaper = asyncio.get_running_loop().create_task(self._reap())
+        return wrong
 
     async def reload(self, avatars: Path) -> list[str]:
         """Take in avatars that are new or changed in the folder; the sentences about those that cannot be used.
@@ -173,7 +178,7 @@ class Station:
                 self.avatars[opened.name] = opened
             except AnchorError as error:
                 wrong.append(f"{folder.name}: {error}")
-        gone = set(self.avatars) - {folder.name for folder in folders} - {a.name for a in self.avatars.values() if Path(a.path).exists()}
+        gone = [name for name, avatar in self.avatars.items() if not Path(avatar.path).is_dir()]
         for name in gone:
             del self.avatars[name], self.costs[name]
             self._drawer.forget(name)
@@ -199,7 +204,9 @@ class Station:
             for live in events:
                 live.tell(name, about)
 
-        session = Session(number, chosen.name, chosen.stage, chosen.walk(), self._drawer.submit, self._workers, tell)
+        session = Session(
+            number, chosen.name, chosen.stage, chosen.walk(), self._drawer.submit, self._workers, tell, self.settings.label
+        )
         live = Live(secrets.token_urlsafe(18), session, Director(session, self._speak, tell), owner)
         events.append(live)
         self.sessions[live.id] = self._by_number[number] = live
@@ -266,7 +273,9 @@ class Station:
 
     async def leave(self, patience_s: float = 20.0) -> None:
         """Take no more sessions, let those that speak finish, and end."""
-        self.is_leaving = True
+        if self._has_left:
+            return
+        self.is_leaving = self._has_left = True
         deadline = time.monotonic() + patience_s
         while self.num_speaking and time.monotonic() < deadline:
             await asyncio.sleep(0.1)

@@ -33,12 +33,16 @@ class DrawnPictures:
         self.pictures[:, 16:112, 16:112] = (200, 160, 140)
         self.pictures[:, 0, 0, 0] = np.arange(count)
         self.boxes_N4 = np.tile(np.float32([16, 16, 112, 112]), (count, 1))
+        self.regions_N4 = np.tile(np.int32([16, 60, 112, 112]), (count, 1))
+        self.presence_N = np.ones(count, np.float32)
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def picture(self, number: int) -> np.ndarray:
-        return self.pictures[number]
+        return self.pictures[number].copy()
+
+    rest = picture
 
     def crop(self, number: int) -> np.ndarray:
         return self.pictures[number, 16:112, 16:112]
@@ -86,7 +90,7 @@ def open_avatar(path):
     """For the server of a test; a file called "bad" is one that cannot be used."""
     if (path / "bad").exists():
         raise AvatarFault(f"{path} is no avatar.")
-    return OpenAvatar(path.name, str(path), DrawnPictures(), (0, 10), (Action("wave", 2, 8),))
+    return OpenAvatar(path.name, str(path), DrawnPictures(), Action("idle", 0, 10, "back_and_forth"), None, (Action("wave", 2, 8),))
 
 
 class AvatarFault(AnchorError, ValueError):

@@ -36,7 +36,7 @@ class Artist:
 def make(pictures, workers, walk=None):
     artist, events = Artist(), []
     session = Session(
-        1, "ann", pictures, walk or Walk((0, len(pictures))), artist.submit, workers,
+        1, "ann", pictures, walk or Walk(Action("idle", 0, len(pictures), "back_and_forth")), artist.submit, workers,
         lambda name, about: events.append((name, about)),
     )  # fmt: skip
     artist.session = session
@@ -132,12 +132,19 @@ def test_nobody_watching_costs_no_encoding(pictures, workers, run):
 
 
 def test_a_walk_has_no_seam_and_acts_when_asked():
-    walk = Walk((0, 4), [Action("wave", 6, 9)])
-    steps = [walk.next() for _ in range(8)]
-    assert steps == [0, 1, 2, 3, 2, 1, 0, 1]
+    walk = Walk(Action("idle", 0, 4, "back_and_forth"), None, [Action("wave", 6, 9)])
+    assert [walk.next().number for _ in range(8)] == [0, 1, 2, 3, 2, 1, 0, 1]
     assert walk.act("wave")
     assert not walk.act("dance")
-    assert [walk.next() for _ in range(5)] == [6, 7, 8, 2, 3]
+    assert [walk.next() for _ in range(4)] == [(6, True), (7, False), (8, False), (0, True)]
+    assert walk.action == ""
+
+
+def test_a_walk_has_a_stretch_to_speak_in():
+    walk = Walk(Action("idle", 0, 4, "around"), Action("speaking", 10, 12, "around"))
+    assert [walk.next(is_speaking=i in (2, 3, 4)) for i in range(7)] == [
+        (0, False), (1, False), (10, True), (11, False), (10, False), (0, True), (1, False),
+    ]  # fmt: skip
 
 
 def test_a_browsers_stream_is_a_film(pictures, workers, run):

@@ -1,0 +1,151 @@
+"""`anchor serve`: the whole server in one command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from anchor.device import resolve_device
+from anchor.errors import ConfigError
+from anchor.serving.access import Access
+
+__all__ = ["serve"]
+
+HERE = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(
+    *,
+    avatars: Path,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    device: Literal["auto", "mlu", "cuda", "cpu"] = "auto",
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    threads: int = 1,
+    max_sessions: int = 16,
+    max_speaking: int = 0,
+    tokens: Path | None = None,
+    label: str = "AI generated",
+    lease_seconds: float = 8.0,
+    certificate: Path | None = None,
+    key: Path | None = None,
+) -> None:
+    """Put avatars on air: a page to watch and speak through, WebRTC, and routes for programs. Ctrl-C ends it.
+
+    avatars: a folder of avatars, or one. device, precision: of the process that draws; auto takes bfloat16 where the
+    processor computes in it, float16 on a card. threads: of that process.
+    max_speaking: sessions that may speak at once, 0 for as many as the process was measured to draw in time; one more
+    gets status 503. tokens: a JSON file of who may do what; without it only this machine may connect.
+    label: what stands in the corner of every picture, empty for none: see to it that the law is kept where you are.
+    lease_seconds: after which a session that nobody watches is closed.
+    certificate, key: PEM files for https, which browsers want for a microphone from another machine.
+    """
+    try:
+        import uvicorn
+
+        from anchor.serving.app import make_app
+        from anchor.serving.opened import load_face, open_avatar
+        from anchor.serving.station import Settings, Station
+    except ImportError as error:
+        raise ConfigError(
+            f"anchor serve needs {error.name}, which is not installed. Run `pip install 'virtual-anchor[live]'`."
+        ) from error
+
+    avatars = Path(avatars)
+    if not avatars.is_dir():
+        raise ConfigError(f"avatars={avatars} is no folder. Make an avatar: anchor avatar build video=... out=DIR/NAME")
+    access = Access.read(Path(tokens)) if tokens else Access()
+    if access.is_open and host not in HERE:
+        raise ConfigError(
+            f"host={host} lets other machines in, and there are no tokens. Give tokens=FILE, or host=127.0.0.1."
+        )
+    if bool(certificate) != bool(key):
+        raise ConfigError("https needs both certificate= and key=. Give both, or none.")
+    for name, value, least in (("threads", threads, 1), ("max_sessions", max_sessions, 1), ("max_speaking", max_speaking, 0)):
+        if value < least:
+            raise ConfigError(f"{name}={value} is out of range. Choose {least} or more.")
+    where = resolve_device(device)
+    settings = Settings(
+        str(where), choose_precision(where, precision), threads, 0, max_sessions, max_speaking, label, lease_seconds
+    )
+    station = Station(open_avatar, load_face, settings)
+
+    async def begin() -> None:
+        wrong = await station.start(avatars)
+        for sentence in wrong:
+            print(f"anchor serve: left out: {sentence}", flush=True)
+        print(
+            f"{', '.join(station.avatars)} on air: {'https' if key else 'http'}://{host}:{port}/  drawn on {where} in "
+            f"{settings.precision}; up to {station.max_speaking} may speak at once, {max_sessions} be open",
+            flush=True,
+        )
+
+    with _free(host, port) as bound:
+        logging.getLogger("aioice").setLevel(logging.WARNING)
+        config = uvicorn.Config(
+            make_app(station, access, begin), log_level="warning", ws_max_size=1 << 17, timeout_graceful_shutdown=25,
+            ssl_certfile=certificate, ssl_keyfile=key, server_header=False,
+        )  # fmt: skip
+        server = _leaving_server(config, station)
+        server.run(sockets=[bound])
+        if not server.started:
+            raise ConfigError("The server did not start; the lines above say why.")
+
+
+def _leaving_server(config: Any, station: Any) -> Any:
+    """A server that lets sessions finish what they say after the first signal, and ends at the second."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            if station.is_leaving:
+                super().handle_exit(sig, frame)
+                return
+            self._captured_signals.append(sig)  # raised again when all is done: the command ends with its status
+            station.is_leaving = True
+            loop = asyncio.get_running_loop()
+            self._leaving = loop.create_task(self._leave())
+
+        async def _leave(self) -> None:
+            if station.num_speaking:
+                print("anchor serve: sessions finish their sentence; once more to end at once", flush=True)
+            await station.leave()
+            self.should_exit = True
+
+    return Server(config)
+
+
+def choose_precision(device: torch.device, asked: str) -> str:
+    """A floating type of torch by name: what was asked for, or the quickest that ``device`` is made for."""
+    if asked != "auto":
+        return asked
+    if device.type != "cpu":
+        return "float16"
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace") if os.path.exists("/proc/cpuinfo") else ""
+    return "bfloat16" if "amx_bf16" in flags or "avx512_bf16" in flags else "float32"
+
+
+@contextlib.contextmanager
+def _free(host: str, port: int):  # type: ignore[no-untyped-def]
+    """A socket that listens, before anything else is started.
+
+    Raises:
+        ConfigError: the port is taken or not ours to take.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise ConfigError(f"port={port} on {host} cannot be listened on ({error}). Give another port=.") from None
+    with bound:
+        yield bound

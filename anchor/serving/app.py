@@ -304,7 +304,9 @@ async def _first_of(*coroutines: Any) -> None:
 async def _accept(socket: WebSocket, station: Station, access: Access, id: str, scope: str) -> Live | None:
     """The session of a WebSocket, or None after it was refused. The token comes as a protocol or in the query."""
     offered = [word.strip() for word in socket.headers.get("sec-websocket-protocol", "").split(",") if word.strip()]
-    token = socket.query_params.get("token", "") or next((word[6:] for word in offered if word.startswith("token.")), "")
+    token = socket.query_params.get("token", "") or next(
+        (word[6:] for word in offered if word.startswith("token.")), ""
+    )
     key = access.find(token)
     if key is None or not key.may(scope) or not _is_same_origin(socket):
         await socket.close(4403 if key is not None else 4401)
@@ -368,7 +370,8 @@ def _add_limits(app: FastAPI) -> None:
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["Cache-Control"] = "no-store"
         response.headers["Content-Security-Policy"] = (
-            "default-src 'self'; script-src 'self' blob:; media-src 'self' blob:; frame-ancestors 'none'"
+            "default-src 'self'; img-src 'self' data:; script-src 'self' blob:; media-src 'self' blob:; "
+            "frame-ancestors 'none'"
         )
         return response
 

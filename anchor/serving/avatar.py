@@ -62,7 +62,7 @@ class Step(NamedTuple):
 
 
 class Walk:
-    """Which picture each tick shows: the idle stretch, another one to speak in where there is one, actions in between."""
+    """Which picture each tick shows: idling, speaking where there is another stretch for it, actions in between."""
 
     def __init__(self, idle: Action, speaking: Action | None = None, actions: Sequence[Action] = ()) -> None:
         assert idle.last > idle.first, "an idle stretch has a picture"

@@ -55,7 +55,8 @@ class VideoEncoder:
 
     def encode(self, picture_HWC: np.ndarray, tick: int) -> list[Packet]:
         """One picture in, one packet out (``zerolatency`` holds nothing back)."""
-        frame = av.VideoFrame.from_ndarray(cv2.cvtColor(picture_HWC, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+        planes = np.asarray(cv2.cvtColor(picture_HWC, cv2.COLOR_RGB2YUV_I420), np.uint8)
+        frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         frame.pts, frame.time_base = tick, VIDEO_BASE
         frame.pict_type = PictureType.I if self._wants_key else PictureType.NONE
         self._wants_key = False
@@ -106,7 +107,7 @@ def video_template(width: int, height: int) -> bytes:
 
 def open_template(width: int, height: int) -> av.container.InputContainer:
     """:func:`video_template`, opened; its stream may be given to ``add_stream_from_template``."""
-    return av.open(io.BytesIO(video_template(width, height)), format="h264")
+    return av.open(io.BytesIO(video_template(width, height)), mode="r", format="h264")
 
 
 def _open(width: int, height: int) -> av.VideoCodecContext:

@@ -29,7 +29,12 @@ def prometheus_text(station: Station) -> str:
         ("speech_waiting_seconds", "gauge", "made and not heard yet", sum(s.timeline.waiting_s for s in sessions)),
         ("drawing_restarts_total", "counter", "drawing processes that died", station.drawer.num_restarts),
         ("drawing_alive", "gauge", "whether mouths are drawn now", float(station.drawer.is_alive)),
-        ("memory_bytes", "gauge", "most memory the server has had", 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss),
+        (
+            "memory_bytes",
+            "gauge",
+            "most memory the server has had",
+            1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        ),
     ]
     lines = []
     for name, kind, help_text, value in values:

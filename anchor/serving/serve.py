@@ -68,7 +68,11 @@ def serve(
         )
     if bool(certificate) != bool(key):
         raise ConfigError("https needs both certificate= and key=. Give both, or none.")
-    for name, value, least in (("threads", threads, 1), ("max_sessions", max_sessions, 1), ("max_speaking", max_speaking, 0)):
+    for name, value, least in (
+        ("threads", threads, 1),
+        ("max_sessions", max_sessions, 1),
+        ("max_speaking", max_speaking, 0),
+    ):
         if value < least:
             raise ConfigError(f"{name}={value} is out of range. Choose {least} or more.")
     where = resolve_device(device)
@@ -128,7 +132,9 @@ def choose_precision(device: torch.device, asked: str) -> str:
         return asked
     if device.type != "cpu":
         return "float16"
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace") if os.path.exists("/proc/cpuinfo") else ""
+    flags = (
+        Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace") if os.path.exists("/proc/cpuinfo") else ""
+    )
     return "bfloat16" if "amx_bf16" in flags or "avx512_bf16" in flags else "float32"
 
 

@@ -108,7 +108,7 @@ class Session:
         self.stats.batch_sizes[drawn.batch_size] += 1
 
     def change(self, avatar: str, stage: StagePictures, walk: Walk) -> None:
-        """Another role or outfit from the next tick on, of the same size; what was drawn for the old one is left out."""
+        """Another role or outfit from the next tick on, of the same size; what was drawn for the old one is gone."""
         self.avatar, self._stage, self._walk = avatar, stage, walk
         self._steps.clear()
         self._mouths.clear()

@@ -205,7 +205,14 @@ class Station:
                 live.tell(name, about)
 
         session = Session(
-            number, chosen.name, chosen.stage, chosen.walk(), self._drawer.submit, self._workers, tell, self.settings.label
+            number,
+            chosen.name,
+            chosen.stage,
+            chosen.walk(),
+            self._drawer.submit,
+            self._workers,
+            tell,
+            self.settings.label,
         )
         live = Live(secrets.token_urlsafe(18), session, Director(session, self._speak, tell), owner)
         events.append(live)
@@ -232,7 +239,11 @@ class Station:
         Raises:
             BusyError: as many others speak as the machine can draw.
         """
-        if not live.director.is_busy and not live.session.timeline.is_speaking and self.num_speaking >= self.max_speaking:
+        if (
+            not live.director.is_busy
+            and not live.session.timeline.is_speaking
+            and self.num_speaking >= self.max_speaking
+        ):
             self.num_refused += 1
             raise BusyError(
                 f"{self.num_speaking} sessions are speaking, as many as this machine keeps at 25 pictures a second. "
@@ -249,7 +260,10 @@ class Station:
         """
         chosen = self._avatar(avatar)
         before = self.avatars.get(live.session.avatar)
-        if before is not None and (chosen.stage.width, chosen.stage.height) != (before.stage.width, before.stage.height):
+        if before is not None and (chosen.stage.width, chosen.stage.height) != (
+            before.stage.width,
+            before.stage.height,
+        ):
             raise ConfigError(
                 f"{avatar} has {chosen.stage.width} x {chosen.stage.height} pixels and this session "
                 f"{before.stage.width} x {before.stage.height}. Build avatars that are exchanged with one size=."

@@ -18,7 +18,9 @@ def language_of(text: str) -> str:
     return "zh" if letters and 3 * chinese >= len(letters) else "en"
 
 
-async def embedded_voice(text: str, english: str = "en-us", chinese: str = "cmn", rate: int = 165) -> tuple[np.ndarray, int]:
+async def embedded_voice(
+    text: str, english: str = "en-us", chinese: str = "cmn", rate: int = 165
+) -> tuple[np.ndarray, int]:
     """espeak-ng's speech for a sentence, float32 mono, and its rate; the language is the sentence's own."""
     voice = chinese if language_of(text) == "zh" else english
     speech = await asyncio.get_running_loop().run_in_executor(None, lambda: speak(text, voice, rate))

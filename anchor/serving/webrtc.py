@@ -73,7 +73,7 @@ async def answer_offer(
         # Tracks and codecs first: aiortc ignores preferences that come after the offer.
         for kind in ("h264", "opus"):
             sender = peer.addTrack(_PacketTrack(viewer, kind))
-            sender._send_keyframe = hub.want_key  # a viewer that lost a picture asks for a whole one
+            sender._send_keyframe = hub.want_key  # type: ignore[method-assign]  # a viewer that lost a picture asks for a whole one
         for transceiver in peer.getTransceivers():
             wanted = "h264" if transceiver.kind == "video" else "opus"
             codecs = RTCRtpSender.getCapabilities(transceiver.kind).codecs

@@ -89,11 +89,13 @@ def run():
 def open_avatar(path):
     """For the server of a test; a file called "bad" is one that cannot be used."""
     if (path / "bad").exists():
-        raise AvatarFault(f"{path} is no avatar.")
-    return OpenAvatar(path.name, str(path), DrawnPictures(), Action("idle", 0, 10, "back_and_forth"), None, (Action("wave", 2, 8),))
+        raise NoAvatarError(f"{path} is no avatar.")
+    return OpenAvatar(
+        path.name, str(path), DrawnPictures(), Action("idle", 0, 10, "back_and_forth"), None, (Action("wave", 2, 8),)
+    )
 
 
-class AvatarFault(AnchorError, ValueError):
+class NoAvatarError(AnchorError, ValueError):
     """What an avatar's reader would raise."""
 
 
@@ -108,7 +110,8 @@ class Server:
         self._thread.start()
         deadline = time.monotonic() + 60
         while not self._uvicorn.started:
-            assert self._thread.is_alive() and time.monotonic() < deadline
+            assert self._thread.is_alive()
+            assert time.monotonic() < deadline
             time.sleep(0.01)
         self.port = self._uvicorn.servers[0].sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"

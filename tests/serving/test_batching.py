@@ -52,7 +52,7 @@ def test_every_request_is_drawn_or_named_late():
     waiting = [request(i, float(rng.uniform(0, 2)), "ab"[i % 2]) for i in range(100)]
     now, drawn, missed = 0.0, [], []
     while waiting:
-        batch, size, late = next_batch(waiting, now, lambda size: 0.02)
+        batch, _size, late = next_batch(waiting, now, lambda size: 0.02)
         drawn += [one.session for one in batch]
         missed += [one.session for one in late]
         now += 0.02

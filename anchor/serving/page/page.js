@@ -2,12 +2,12 @@
 // One page, one session. WebRTC first; where no UDP gets through, the same packets as MP4 over a WebSocket.
 
 const WORDS = {
-  en: { mark: "AI generated", label: "What shall I say?", speak: "Speak", interrupt: "Stop", talk: "Hold to talk",
+  en: { label: "What shall I say?", speak: "Speak", interrupt: "Stop", talk: "Hold to talk",
     free: "Hands free", rate: "pictures / s", trip: "delay", first: "to first sound", late: "late mouths", way: "way",
-    sound: "🔊 Sound", connecting: "Connecting …", gone: "The session has ended. Reload the page.",
+    sound: "Sound on", connecting: "Connecting …", gone: "The session has ended. Reload the page.",
     token: "Access token", placeholder: "Good evening. Here is the news.", other: "中文" },
-  zh: { mark: "AI 生成", label: "想让我说什么?", speak: "播报", interrupt: "停止", talk: "按住说话", free: "免按通话",
-    rate: "帧 / 秒", trip: "延迟", first: "首个声音", late: "迟到帧", way: "传输", sound: "🔊 打开声音",
+  zh: { label: "想让我说什么?", speak: "播报", interrupt: "停止", talk: "按住说话", free: "免按通话",
+    rate: "帧 / 秒", trip: "延迟", first: "首个声音", late: "迟到帧", way: "传输", sound: "打开声音",
     connecting: "正在连接 …", gone: "会话已结束,请刷新页面。", token: "访问令牌", placeholder: "晚上好,欢迎收看新闻。",
     other: "English" },
 };

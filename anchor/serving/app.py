@@ -17,11 +17,12 @@ from pydantic import BaseModel, Field
 from anchor.errors import AnchorError, ConfigError
 from anchor.serving.access import Access, Key, RateError
 from anchor.serving.containers import FMP4_TYPE, FragmentedMp4
-from anchor.serving.director import MOST_TEXT, split_sentences
+from anchor.serving.director import MOST_TEXT
 from anchor.serving.metrics import prometheus_text
 from anchor.serving.sound import SoundMaker
 from anchor.serving.station import RETRY_S, BusyError, Live, Station, UnknownError
 from anchor.serving.webrtc import MOST_SDP, OfferError, answer_offer
+from anchor.speech.text import clean_text
 
 __all__ = ["make_app"]
 
@@ -118,8 +119,7 @@ def make_app(station: Station, access: Access, on_start: Callable[[], Any] | Non
     @app.post("/api/sessions/{id}/say", status_code=202)
     async def say(id: str, body: _Say, key: Key = speak) -> dict[str, Any]:
         live = station.find(id, key.name)
-        if not split_sentences(body.text):
-            raise ConfigError("There is no word in this text. Send letters, digits or characters that can be spoken.")
+        clean_text(body.text)  # refused before it interrupts anything
         if body.interrupt:
             await live.director.interrupt()
         return {"utterance": station.say(live, body.text), "epoch": live.session.timeline.epoch}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -17,21 +16,19 @@ import numpy as np
 from anchor.errors import AnchorError
 from anchor.serving.session import Session
 from anchor.serving.sound import SoundMaker
+from anchor.speech.text import Sentence, clean_text, split_sentences
 
-__all__ = ["MOST_TEXT", "Director", "Speak", "split_sentences"]
+__all__ = ["MOST_TEXT", "Director", "Speak"]
 
 MOST_TEXT = 10_000  # characters at once, about ten minutes
 AHEAD_S = 2.0  # of speech beyond what is heard: more would be made in vain when somebody interrupts
-ENDS = "。！？!?…;；\n"
-LONG = 160  # characters after which a sentence is cut at a comma or blank
-
-Speak = Callable[[str], Awaitable[tuple[np.ndarray, int]]]  # a sentence to (float32 samples, their rate)
+Speak = Callable[[Sentence], Awaitable[tuple[np.ndarray, int]]]  # to float32 samples and their rate
 
 
 @dataclass
 class _Utterance:
     number: int
-    sentences: AsyncIterator[str]
+    sentences: AsyncIterator[Sentence]
 
 
 class Director:
@@ -55,10 +52,20 @@ class Director:
         """Whether anything is being made or waits to be."""
         return self._current is not None or not self._queue.empty()
 
-    def say(self, sentences: AsyncIterator[str] | str) -> int:
-        """Queue a text, or the sentences of a stream as they come; returns the utterance's number."""
+    def say(self, sentences: AsyncIterator[Sentence] | str) -> int:
+        """Queue a text, or the sentences of a stream as they come; returns the utterance's number.
+
+        Raises:
+            ConfigError: the text has no word.
+        """
+        if isinstance(sentences, str):
+            text, notes = clean_text(sentences)
+            stream = _as_stream(split_sentences(text))
+            for note in notes:
+                self._on_event("note", {"text": note})
+        else:
+            stream = sentences
         self._next += 1
-        stream = _as_stream(split_sentences(sentences)) if isinstance(sentences, str) else sentences
         self._queue.put_nowait(_Utterance(self._next, stream))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -101,7 +108,7 @@ class Director:
                 if not timeline.say(sound_L4, epoch, is_last=False):
                     return
                 count += 1
-                self._on_event("sentence", {"number": utterance.number, "text": sentence, "epoch": epoch})
+                self._on_event("sentence", {"number": utterance.number, "text": sentence.text, "epoch": epoch})
                 while timeline.waiting_s > AHEAD_S:
                     await asyncio.sleep(0.05)
         except AnchorError as error:
@@ -111,25 +118,6 @@ class Director:
         self._on_event("uttered", {"number": utterance.number, "sentences": count})
 
 
-async def _as_stream(sentences: list[str]) -> AsyncIterator[str]:
+async def _as_stream(sentences: list[Sentence]) -> AsyncIterator[Sentence]:
     for sentence in sentences:
         yield sentence
-
-
-def split_sentences(text: str) -> list[str]:
-    """Sentences of a text of any language, none of them empty or much longer than ``LONG`` characters.
-
-    A full stop ends one where a blank follows it: 3.5 and U.S.A. stay whole.
-    """
-    parts = re.split(rf"(?<=[{re.escape(ENDS)}])|(?<=[.])(?=\s)", text)
-    sentences = []
-    for part in parts:
-        part = part.strip()
-        while len(part) > LONG:
-            cut = max((part.rfind(mark, LONG // 2, LONG) for mark in (", ", "，", "、", ": ", " ")), default=-1)
-            cut = LONG if cut < 0 else cut + 1
-            sentences.append(part[:cut].strip())
-            part = part[cut:].strip()
-        if any(character.isalnum() for character in part):
-            sentences.append(part)
-    return sentences

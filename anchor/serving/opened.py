@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anchor.avatars import Avatar
+from anchor.avatars.avatar import Avatar
 from anchor.serving.avatar import Action
 from anchor.serving.drawing import Face
 from anchor.serving.station import OpenAvatar

@@ -21,7 +21,7 @@ from anchor.serving.director import Director, Speak
 from anchor.serving.drawer import Drawer
 from anchor.serving.drawing import Drawn, Load
 from anchor.serving.session import TICK_S, Session
-from anchor.serving.voices import embedded_voice
+from anchor.serving.voices import in_a_thread
 
 __all__ = ["BusyError", "Live", "OpenAvatar", "Settings", "Station", "UnknownError"]
 
@@ -103,11 +103,11 @@ class Station:
         open_avatar: makes an avatar of a path in the server's memory; called in a thread.
         load: what the drawing process makes of the same path; a function that can be found by its name.
         settings: see :class:`Settings`.
-        speak: the voice.
+        speak: the voice; by default the embedded one.
     """
 
     def __init__(
-        self, open_avatar: Callable[[Path], OpenAvatar], load: Load, settings: Settings, speak: Speak = embedded_voice
+        self, open_avatar: Callable[[Path], OpenAvatar], load: Load, settings: Settings, speak: Speak | None = None
     ) -> None:
         self.settings = settings
         self.avatars: dict[str, OpenAvatar] = {}
@@ -117,7 +117,7 @@ class Station:
         self.num_opened = 0
         self.is_leaving = self._has_left = False
         self.began = time.monotonic()
-        self._open_avatar, self._speak = open_avatar, speak
+        self._open_avatar, self._speak = open_avatar, speak or in_a_thread()
         self._by_number: dict[int, Live] = {}
         self._numbers = itertools.count(1)
         self._drawer = Drawer(load, self._take, settings.device, settings.precision, settings.threads)

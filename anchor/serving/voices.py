@@ -1,4 +1,4 @@
-"""Voices that speak a sentence, each an async function; the embedded one needs nothing."""
+"""A voice for the event loop: what `anchor speak` uses, called in a thread."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import asyncio
 
 import numpy as np
 
-from anchor.speech import speak
+from anchor.serving.director import Speak
+from anchor.speech.synthesis import EspeakSynthesizer, Synthesizer
+from anchor.speech.text import Sentence
 
-__all__ = ["embedded_voice", "language_of"]
-
-
-def language_of(text: str) -> str:
-    """``"zh"`` where Chinese characters outnumber a third of the letters, else ``"en"``."""
-    letters = [character for character in text if character.isalpha()]
-    chinese = sum("\u4e00" <= character <= "\u9fff" for character in letters)
-    return "zh" if letters and 3 * chinese >= len(letters) else "en"
+__all__ = ["in_a_thread"]
 
 
-async def embedded_voice(
-    text: str, english: str = "en-us", chinese: str = "cmn", rate: int = 165
-) -> tuple[np.ndarray, int]:
-    """espeak-ng's speech for a sentence, float32 mono, and its rate; the language is the sentence's own."""
-    voice = chinese if language_of(text) == "zh" else english
-    speech = await asyncio.get_running_loop().run_in_executor(None, lambda: speak(text, voice, rate))
-    return speech.samples, speech.sample_rate
+def in_a_thread(synthesizer: Synthesizer | None = None) -> Speak:
+    """``synthesizer``, by default the embedded one, as the director calls it."""
+    voice = synthesizer or EspeakSynthesizer()
+
+    def make(sentence: Sentence) -> tuple[np.ndarray, int]:
+        chunks = list(voice.stream(sentence))
+        rate = chunks[0].sample_rate if chunks else 16_000
+        return np.concatenate([chunk.samples for chunk in chunks] or [np.zeros(0, np.float32)]), rate
+
+    async def speak(sentence: Sentence) -> tuple[np.ndarray, int]:
+        return await asyncio.get_running_loop().run_in_executor(None, make, sentence)
+
+    return speak

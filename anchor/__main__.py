@@ -36,6 +36,8 @@ COMMANDS = {
     "avatar check": ("anchor.avatars:check", "every byte and picture of an avatar, and its network"),
     "serve": ("anchor.serving.serve:serve", "avatars on air: a page, WebRTC, routes for programs"),
     "export": ("anchor.export:export", "a checkpoint to safetensors, ONNX and a card"),
+    "import wav2lip-tree": ("anchor.imports.wav2lip_tree:import_tree", "a tree of face crops and wavs to shards"),
+    "import weights": ("anchor.imports.weights:import_weights", "Wav2Lip's public state dicts to our checkpoints"),
     "models list": ("anchor.faces.stock:list_models", "the face models: which are here, where they come from"),
     "models fetch": ("anchor.faces.fetch:fetch", "download a face model, and check its sum"),
     "track sync": ("launch.tracking.sync:sync", "send what runs tracked offline to the wandb server"),

@@ -25,6 +25,7 @@ from anchor.models.checkpoint import EMA_STATE, WeightKind, held_networks, load_
 from anchor.models.exported import ONNX_NAME, WEIGHTS_NAME, hash_file, is_export
 from anchor.models.seals import read_seal
 from anchor.models.sizes import show_size
+from anchor.models.wav2lip import to_wav2lip
 
 __all__ = ["export", "read_with_card", "write_network"]
 
@@ -38,17 +39,23 @@ def export(
     kind: Literal["auto", "generator", "expert", "discriminator"] = "auto",
     onnx: bool = True,
     weights: WeightKind = "auto",
+    layout: Literal["anchor", "wav2lip"] = "anchor",
 ) -> None:
     """A trained network as a folder without pickle: model.safetensors, model.onnx, card.json.
 
     checkpoint: what `anchor train` left. out: a new folder, or one that holds an earlier export.
     kind: which network of the checkpoint; auto is the one that its stage teaches. onnx=false leaves model.onnx out.
     weights: ema (averaged), raw, or auto: averaged where the checkpoint has them.
+    layout=wav2lip writes the network of model=wav2lip96 as a state dict with the public names, into the new file out=;
+    `anchor import weights` is the way back.
 
     Both files are compared with the checkpoint on a random input before the folder appears. `anchor infer
     checkpoint=` and `module.base=` take the folder; `anchor infer` also takes model.onnx alone.
     """
     checkpoint, out = Path(checkpoint), Path(out)
+    if layout == "wav2lip":
+        write_wav2lip(checkpoint, out, kind, weights)
+        return
     _check_out(out)
     if is_export(checkpoint):
         raise CheckpointError(f"checkpoint={checkpoint} is an export already. Give the checkpoint that training left.")
@@ -69,6 +76,29 @@ def export(
     print(f"{out}: {card['kind']} of stage {card['stage']}, {show_size(net, card['image_size'])}")
     for name, note in notes.items():
         print(f"  {name:<18}{(out / name).stat().st_size / 1e6:8.2f} MB  {note}")
+
+
+def write_wav2lip(checkpoint: Path, out: Path, kind: str, weights: WeightKind) -> None:
+    """The state dict of a classic network under its public names, as ``{"state_dict": ...}`` in the new file ``out``.
+
+    Raises:
+        CheckpointError: the network is of another layout.
+    """
+    if out.exists():
+        raise ConfigError(f"out={out} exists already. Give the name of a new file, such as wav2lip.pth.")
+    if kind == "auto":
+        kind = _main_kind(read_checkpoint(checkpoint), checkpoint)
+    state = to_wav2lip(load_network(checkpoint, kind, weights))
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"state_dict": state}, partial)
+        partial.replace(out)
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"out={out} cannot be written ({error}). Nothing is left of it.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"{out}: {kind} in Wav2Lip's layout, {len(state)} names")
 
 
 def read_with_card(

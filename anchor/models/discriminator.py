@@ -70,10 +70,13 @@ class ClassicDiscriminator(nn.Module):
     Args:
         width: channels of the first layer; every other width is in proportion. 32 is the classic.
         spectral: normalise every layer (Miyato et al. 2018, arXiv 1802.05957), as the classic does not.
+        unit_colours: look at colours in [0, 1] inside, as published weights do: the zeros around a picture are black
+            for them, so the range cannot be folded into the first layer.
     """
 
-    def __init__(self, *, width: int = 32, spectral: bool = False) -> None:
+    def __init__(self, *, width: int = 32, spectral: bool = False, unit_colours: bool = False) -> None:
         super().__init__()
+        self.unit_colours = unit_colours
         layers: list[nn.Module] = []
         channels = [3, *(row.width * width // 32 for row in CLASSIC)]
         for in_channels, out_channels, row in zip(channels, channels[1:], CLASSIC, strict=False):
@@ -83,11 +86,14 @@ class ClassicDiscriminator(nn.Module):
 
     def forward(self, mouth_N3hW: Tensor) -> Tensor:
         """Raw scores for lower halves in [-1, 1], (N, 1, 1, 1) at 48 x 96; high means real."""
-        return self.layers(mouth_N3hW)
+        return self.layers(self._colours(mouth_N3hW))
 
     def look(self, mouth_N3hW: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The scores, and the activations that led to them, the finest first."""
-        return _look(self.layers, mouth_N3hW)
+        return _look(self.layers, self._colours(mouth_N3hW))
+
+    def _colours(self, mouth_N3hW: Tensor) -> Tensor:
+        return (mouth_N3hW + 1) * 0.5 if self.unit_colours else mouth_N3hW
 
 
 def _normalised(layers: list[nn.Module], spectral: bool) -> list[nn.Module]:

@@ -1,0 +1,1 @@
+"""What other projects left, as ours: preprocessed trees, folders of one person, weights."""

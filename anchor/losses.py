@@ -18,6 +18,7 @@ __all__ = [
     "hinge_discriminator_loss",
     "hinge_generator_loss",
     "info_nce",
+    "jitter_loss",
     "lsgan_discriminator_loss",
     "lsgan_generator_loss",
     "motion_loss",
@@ -29,6 +30,9 @@ __all__ = [
 
 MAX_SCALE = 100.0  # the inverse temperature's bound in CLIP (Radford et al. 2021, arXiv 2103.00020)
 PROBABILITY_FLOOR = 1e-3  # a wrong pair costs at most ln(1000) = 6.9 and pulls with at most 1000
+
+BLOCK = 4  # px: sensor noise, which no generator draws, is no jitter; as in anchor.metrics.jitter
+HALF_LEVEL = 0.5 / 127.5  # half a grey level of pictures in [-1, 1]
 
 
 def pair_loss(face_BD: Tensor, speech_BD: Tensor, in_sync_B: Tensor, weight_B: Tensor | None = None) -> Tensor:
@@ -112,13 +116,30 @@ def pyramid_loss(output_NCHW: Tensor, real_NCHW: Tensor, weight_B: Tensor | None
     return total / levels
 
 
-def motion_loss(output_BTCHW: Tensor, real_BTCHW: Tensor, weight_HW: Tensor, weight_B: Tensor | None = None) -> Tensor:
-    """How differently the mouth moves from frame to frame in output and real windows.
+def motion_loss(
+    output_BTCHW: Tensor, real_BTCHW: Tensor, weight_HW: Tensor, weight_B: Tensor | None = None, order: int = 1
+) -> Tensor:
+    """How differently the mouth moves in output and real windows: ``mean(w |d^n output - d^n real|)``.
 
-    The mean absolute difference of the two frame-to-frame differences: trembling that the real mouth does not show
-    costs as much as motion that is missing, while a constant error of colour costs nothing.
+    ``d^n`` is the difference in time of that order: the first is the mouth's velocity, the second its jerkiness. The
+    first is the velocity term of VOCA (Cudeiro et al. 2019, arXiv 1905.03079) with the absolute value for the square,
+    on pixels instead of vertices. Trembling that the real mouth does not show costs as much as motion that is missing;
+    a constant error of colour costs nothing.
     """
-    return _mean((output_BTCHW.float().diff(dim=1) - real_BTCHW.float().diff(dim=1)).abs() * weight_HW, weight_B)
+    output_BTCHW, real_BTCHW = output_BTCHW.float().diff(n=order, dim=1), real_BTCHW.float().diff(n=order, dim=1)
+    return _mean((output_BTCHW - real_BTCHW).abs() * weight_HW, weight_B)
+
+
+def jitter_loss(output_BTCHW: Tensor, real_BTCHW: Tensor, weight_HW: Tensor, weight_B: Tensor | None = None) -> Tensor:
+    """By how much the amounts of jitter differ: ``|log((J(output) + e) / (J(real) + e))|``, a mean over windows.
+
+    ``J`` is the weighted mean absolute second difference in time of a window, of pictures averaged over 4 x 4 pixels:
+    what :func:`anchor.metrics.jitter_ratio` compares. :func:`motion_loss` alone is cheapest for a mouth that moves too
+    little, as L1 is for one that is blurred: where motion cannot be foreseen its best guess is none. This one asks for
+    the real amount, whatever the direction. ``e`` is half a grey level: a mouth at rest is no reason to divide by zero.
+    """
+    output_B, real_B = (_amount(x, weight_HW) for x in (output_BTCHW, real_BTCHW))
+    return _mean((output_B / real_B).log().abs(), weight_B)
 
 
 def hinge_discriminator_loss(real_score: Tensor, fake_score: Tensor, weight_B: Tensor | None = None) -> Tensor:
@@ -161,6 +182,14 @@ def _mean(values: Tensor, weight_B: Tensor | None) -> Tensor:
 def _halved(x_NCHW: Tensor) -> Tensor:
     """Means of 2 x 2 pixels; an odd last row or column is left out."""
     return F.avg_pool2d(x_NCHW.flatten(0, -4), 2).unflatten(0, x_NCHW.shape[:-3])
+
+
+def _amount(x_BTCHW: Tensor, weight_HW: Tensor) -> Tensor:
+    """The weighted mean absolute second difference of each window's blocks, (B,), never 0."""
+    B, T = x_BTCHW.shape[:2]
+    blocks_BTChw = F.avg_pool2d(x_BTCHW.float().flatten(0, 1), BLOCK).unflatten(0, (B, T))
+    weight_hw = F.avg_pool2d(weight_HW[None, None].float(), BLOCK)[0, 0]
+    return (blocks_BTChw.diff(n=2, dim=1).abs() * weight_hw).flatten(1).mean(1) + HALF_LEVEL
 
 
 def _cosine(left_BD: Tensor, right_BD: Tensor) -> Tensor:

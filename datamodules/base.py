@@ -48,6 +48,9 @@ class WindowDataModule(L.LightningDataModule):
         negatives_per_window: wrong speeches drawn for each training window.
         near, far, foreign: shares of wrong speech from 5 to 15 frames away, from elsewhere in the clip, from others.
         drawing: add references and each frame's own mel window; the expert needs neither.
+        references: how many pictures tell how the person looks; None is what the network takes.
+        candidates: frames that are drawn to choose the references from, near in pose and far in the mouth's shape.
+        silence: share of the training windows that come from a pause of their clip, so that the mouth learns to close.
         augment: disguise training windows; ``mirror``, ``warp`` and ``noise`` as in ``Disguise``.
         val_windows_per_clip, val_negatives: the fixed validation windows and the wrong speeches of each.
         num_workers: loader processes per card; 0 loads in the training process.
@@ -70,6 +73,9 @@ class WindowDataModule(L.LightningDataModule):
         far: float = 0.3,
         foreign: float = 0.2,
         drawing: bool = True,
+        references: int | None = None,
+        candidates: int = 6,
+        silence: float = 0.1,
         augment: bool = True,
         mirror: float = 0.5,
         warp: float = 0.1,
@@ -90,6 +96,7 @@ class WindowDataModule(L.LightningDataModule):
         counts = {
             "batch_size": batch_size, "windows_per_clip": windows_per_clip, "val_batch_size": val_batch_size,
             "val_windows_per_clip": val_windows_per_clip, "prefetch": prefetch,
+            "references": 1 if references is None else references, "candidates": candidates,
         }  # fmt: skip
         more = {
             "negatives_per_window": negatives_per_window, "val_negatives": val_negatives, "num_workers": num_workers,
@@ -102,6 +109,7 @@ class WindowDataModule(L.LightningDataModule):
             "far": far,
             "foreign": foreign,
             "mirror": mirror,
+            "silence": silence,
             "max_damaged": max_damaged,
         }
         for name, share in shares.items():
@@ -117,7 +125,8 @@ class WindowDataModule(L.LightningDataModule):
             val_windows_per_clip,
             val_negatives,
         )
-        self.drawing = drawing
+        self.drawing, self.candidates, self.silence = drawing, candidates, silence
+        self.references = 1 if references is None else references
         self.num_workers, self.prefetch, self.cache_mb = num_workers, prefetch, cache_mb
         self.accept_other_data, self.overfit_batches = accept_other_data, overfit_batches
         self.quarantine = Quarantine(quarantine, max_damaged)
@@ -195,6 +204,9 @@ class WindowDataModule(L.LightningDataModule):
             mix=self.mix,
             disguise=disguise,
             drawing=self.drawing,
+            references=self.references,
+            candidates=self.candidates,
+            silence=self.silence,
             cache_mb=self.cache_mb // max(1, self.num_workers),
         )
 

@@ -1,4 +1,4 @@
-"""What chance decides about a window: its wrong speech, its reference, its disguise.
+"""What chance decides about a window: its wrong speech, what may be its reference, its disguise.
 
 Every draw comes from a generator seeded with (seed, epoch, clip, frame), so pixels depend neither on the number of
 workers nor on what was drawn before.
@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 
 from anchor.batch import ClipEntry
+from anchor.ops.references import MIN_AWAY
 from anchor.timing import MEL_FLOOR, WINDOW_FRAMES, WINDOW_RADIUS
 
-__all__ = ["Disguise", "NegativeMix", "disguise_mel", "disguise_pictures", "draw_negative", "draw_reference"]
+__all__ = ["Disguise", "NegativeMix", "disguise_mel", "disguise_pictures", "draw_candidates", "draw_negative"]
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,18 @@ def draw_negative(
     return clip, clips[clip].num_frames + WINDOW_FRAMES
 
 
-def draw_reference(rng: np.random.Generator, num_frames: int, frame: int) -> int:
-    """A frame of the same clip at least a window away, as far as the clip's length allows."""
+def draw_candidates(rng: np.random.Generator, num_frames: int, frame: int, count: int) -> list[int]:
+    """At most ``count`` frames of the same clip that may serve as reference, none twice.
+
+    They are half a second away from the window's centre, as at inference, and never of the window itself; a clip too
+    short for that offers its farther end.
+    """
     frames = np.arange(num_frames)
-    apart = frames[np.abs(frames - frame) >= WINDOW_FRAMES]
-    return int(rng.choice(apart)) if len(apart) else int(frames[-1] if frame < num_frames // 2 else 0)
+    for away in (MIN_AWAY, WINDOW_FRAMES):
+        apart = frames[np.abs(frames - frame) >= away]
+        if len(apart):
+            return [int(number) for number in rng.choice(apart, min(count, len(apart)), replace=False)]
+    return [int(frames[-1] if frame < num_frames // 2 else 0)]
 
 
 @dataclass(frozen=True)

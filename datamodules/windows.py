@@ -18,8 +18,10 @@ from torch.utils.data import Dataset
 
 from anchor.batch import ClipEntry, ClipSource, LipBatch, select
 from anchor.errors import AnchorError, DamagedError, ShardError
-from anchor.timing import WINDOW_FRAMES, WINDOW_RADIUS, mel_window
-from datamodules.chances import Disguise, NegativeMix, disguise_mel, disguise_pictures, draw_negative, draw_reference
+from anchor.ops.references import best_references
+from anchor.ops.silence import silent_frames
+from anchor.timing import MEL_FLOOR, WINDOW_FRAMES, WINDOW_RADIUS, mel_window
+from datamodules.chances import Disguise, NegativeMix, disguise_mel, disguise_pictures, draw_candidates, draw_negative
 from datamodules.joined import frames_of
 from datamodules.order import WindowKey
 from datamodules.quarantine import Damage
@@ -28,6 +30,7 @@ __all__ = ["Item", "WindowDataset"]
 
 MAX_ATTEMPTS = 16  # windows that may take the place of a damaged one, or wrong speeches that may be drawn
 OWN_CLIP_ATTEMPTS = 4  # of them in the damaged window's own clip
+SILENCE = 1000  # names the chances of silence among those of a window; attempts have the small numbers
 MEL_CACHE_BYTES = 16 * 2**20  # 50 clips of 10 s and more; a mel window is cut from the whole clip's
 
 
@@ -52,6 +55,11 @@ class WindowDataset(Dataset[Item]):
         negatives_per_window: K, how many wrong speeches come with each window.
         disguise: None shows the material as it is.
         drawing: add references and each frame's own mel window, which the expert does not need.
+        references: R, how many references come with each window, one behind the other in the channels.
+        candidates: frames that are drawn for it to choose the references from, by the rule of
+            :mod:`anchor.ops.references`; as many as ``references`` leaves all to chance.
+        silence: share of the training windows that give their place to one of a pause of their clip, if it has any; in
+            half of them the speech is digital silence.
         cache_mb: a split whose decoded clips fit into so many megabytes is decoded once and kept, in each process;
             a larger one is read picture by picture.
     """
@@ -67,6 +75,9 @@ class WindowDataset(Dataset[Item]):
         mix: NegativeMix | None = None,
         disguise: Disguise | None = None,
         drawing: bool = True,
+        references: int = 1,
+        candidates: int = 1,
+        silence: float = 0.0,
         cache_mb: int = 256,
     ) -> None:
         self.source, self.split = source, split
@@ -75,6 +86,8 @@ class WindowDataset(Dataset[Item]):
         self.negatives_per_window = negatives_per_window
         self.mix, self.disguise = mix or NegativeMix(), disguise
         self.drawing = drawing
+        self.references, self.candidates = references, max(references, candidates)
+        self.silence = silence if drawing and split == "train" else 0.0
         frames = int(frames_of(self.clips).sum())
         self.keeps_pictures = frames * 3 * image_size**2 <= cache_mb * 2**20
         self._pictures: dict[int, np.ndarray] = {}
@@ -133,9 +146,10 @@ class WindowDataset(Dataset[Item]):
     def _window(self, key: WindowKey, redrawn: list[Damage]) -> dict[str, np.ndarray]:
         clip = self.clips[key.clip]
         rng = self._chances(key)
+        key, is_mute = self._perhaps_silent(key)
         span = range(key.frame - WINDOW_RADIUS, key.frame + WINDOW_RADIUS + 1)
-        reference = [draw_reference(rng, clip.num_frames, key.frame)] if self.drawing else []
-        pictures_NCHW = self._read_pictures(key.clip, [*span, *reference])
+        offered = draw_candidates(rng, clip.num_frames, key.frame, self.candidates) if self.drawing else []
+        pictures_NCHW = self._choose(self._read_pictures(key.clip, [*span, *offered]))
         mel_SM = self._read_mel(key.clip)
         # One disguise for all the speech of a window: the right answer must not be told by its noise.
         heard = [key.frame, *(span if self.drawing else [])]
@@ -150,7 +164,12 @@ class WindowDataset(Dataset[Item]):
                 .transpose(0, 2, 1)
             )
         mels_N1MS = np.ascontiguousarray(mels_NMS[:, None])
-        drawn = {"references_BCHW": pictures_NCHW[-1], "mels_BT1MS": mels_N1MS[1 : len(heard)]} if self.drawing else {}
+        if is_mute:
+            mels_N1MS[: len(heard)] = MEL_FLOOR
+        drawn = {}
+        if self.drawing:
+            references_CHW = pictures_NCHW[len(span) :].reshape(-1, *pictures_NCHW.shape[2:])
+            drawn = {"references_BCHW": references_CHW, "mels_BT1MS": mels_N1MS[1 : len(heard)]}
         return {
             **drawn,
             "faces_BTCHW": pictures_NCHW[: len(span)],
@@ -161,6 +180,31 @@ class WindowDataset(Dataset[Item]):
             "frame_B": np.int64(key.frame),
             "weight_B": np.float32(key.weight),
         }
+
+    def _perhaps_silent(self, key: WindowKey) -> tuple[WindowKey, bool]:
+        """The window of ``key`` or a silent one of its clip, and whether its speech is taken away altogether."""
+        if not self.silence:
+            return key, False
+        rng = self._chances(key, SILENCE)
+        if rng.random() >= self.silence:
+            return key, False
+        silent_T = silent_frames(self._read_mel(key.clip), self.clips[key.clip].num_frames)
+        windows = np.lib.stride_tricks.sliding_window_view(silent_T, WINDOW_FRAMES).all(1)
+        centres = WINDOW_RADIUS + np.flatnonzero(windows)
+        if not len(centres):
+            return key, False
+        return key._replace(frame=int(rng.choice(centres))), bool(rng.random() < 0.5)
+
+    def _choose(self, pictures_NCHW: np.ndarray) -> np.ndarray:
+        """The window's pictures and the best of the candidates behind them."""
+        if not self.drawing:
+            return pictures_NCHW
+        window_TCHW, offered_KCHW = np.split(pictures_NCHW, [WINDOW_FRAMES])
+        if len(offered_KCHW) == self.references:
+            return pictures_NCHW
+        faces_NHWC = np.ascontiguousarray(pictures_NCHW.transpose(0, 2, 3, 1))
+        best_R = best_references(faces_NHWC[WINDOW_RADIUS], faces_NHWC[WINDOW_FRAMES:], self.references)
+        return np.concatenate([window_TCHW, offered_KCHW[best_R]])
 
     def _wrong_speech(self, rng: np.random.Generator, key: WindowKey, redrawn: list[Damage]) -> tuple[np.ndarray, bool]:
         """A mel window (80, 16) that does not belong to ``key``, and whether it comes from another clip."""

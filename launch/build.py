@@ -55,6 +55,8 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
         options["overfit_batches"] = repeated
     if options.get("image_size") is None:
         options["image_size"] = module.net.image_size  # type: ignore[union-attr]
+    if options.get("references") is None:
+        options["references"] = getattr(module.net, "num_references", 1)
     datamodule = _instantiate("datamodule", options)
     if machine.strategy == "fsdp2" and not is_overridden("configure_model", module):
         raise ConfigError("accelerator.strategy=fsdp2: this stage does not cut its network up. Use fsdp or ddp.")

@@ -29,6 +29,7 @@ __all__ = [
     "Ramp",
     "as_network",
     "check_lr",
+    "compare_shapes",
     "draw_mouths",
     "judge_sync",
     "remember",
@@ -85,6 +86,14 @@ def judge_sync(expert: SyncNet, output_BTChW: Tensor, batch: LipBatch) -> Tensor
         speech_BD = expert.embed_speech(batch["mel_B1MS"])
     kind = "bce" if expert.positive else "cosine"
     return sync_loss(expert.embed_mouths(output_BTChW), speech_BD, kind, batch["weight_B"])
+
+
+def compare_shapes(expert: SyncNet, output_BTChW: Tensor, real_BTChW: Tensor, batch: LipBatch) -> Tensor:
+    """How differently the frozen expert reads the mouths of output and real windows, whatever is heard; a 0-d mean."""
+    expert.to(output_BTChW.device)
+    with torch.no_grad():
+        real_BD = expert.embed_mouths(real_BTChW)
+    return sync_loss(expert.embed_mouths(output_BTChW), real_BD, "cosine", batch["weight_B"])
 
 
 class JitterRatio(Metric):

@@ -8,6 +8,7 @@ from anchor.losses import (
     hinge_discriminator_loss,
     hinge_generator_loss,
     info_nce,
+    jitter_loss,
     lsgan_discriminator_loss,
     lsgan_generator_loss,
     motion_loss,
@@ -76,6 +77,25 @@ def test_motion_loss_sees_trembling_and_not_colour():
     assert weighted_l1(real + 0.1, real, weight) > 0.09
 
 
+def test_second_differences_leave_steady_motion_free():
+    weight, still = torch.ones(8, 16), torch.rand(2, 1, 3, 8, 16).expand(2, 5, 3, 8, 16)
+    moving = still + 0.1 * torch.arange(5.0)[None, :, None, None, None]
+    assert motion_loss(moving, still, weight, order=2) < 1e-6
+    assert abs(float(motion_loss(moving, still, weight)) - 0.1) < 1e-6
+
+
+def test_jitter_loss_asks_for_the_amount_and_not_for_the_direction():
+    torch.manual_seed(0)
+    weight, real = torch.ones(8, 16), torch.rand(1, 5, 3, 2, 4).repeat_interleave(4, 3).repeat_interleave(4, 4)
+    assert jitter_loss(1 - real, real, weight) < 1e-5  # as much motion, all of it the other way
+    half = jitter_loss(real / 2, real, weight)
+    assert jitter_loss(real * 0 + 0.5, real, weight) > 2 * half > 0
+    assert abs(float(half) - float(jitter_loss(real * 2, real, weight))) < 0.05
+    still = torch.zeros(1, 5, 3, 8, 16, requires_grad=True)
+    jitter_loss(still, still.detach(), weight).backward()
+    assert torch.isfinite(still.grad).all()
+
+
 def test_hinges_rest_when_the_scores_are_clear():
     assert hinge_discriminator_loss(torch.full((4,), 2.0), torch.full((4,), -2.0)) == 0
     assert hinge_generator_loss(torch.full((4,), 3.0)) == -3
@@ -92,6 +112,8 @@ def test_windows_of_weight_zero_change_no_loss_and_the_others_count_as_if_they_w
         (weighted_l1(output, real, mask, weight_B), weighted_l1(output[:2], real[:2], mask)),
         (edge_loss(output, real, weight_B), edge_loss(output[:2], real[:2])),
         (motion_loss(output, real, mask, weight_B), motion_loss(output[:2], real[:2], mask)),
+        (motion_loss(output, real, mask, weight_B, 2), motion_loss(output[:2], real[:2], mask, order=2)),
+        (jitter_loss(output, real, mask, weight_B), jitter_loss(output[:2], real[:2], mask)),
         (sync_loss(face, speech, "cosine", weight_B), sync_loss(face[:2], speech[:2])),
         (sync_loss(face, speech, "bce", weight_B), sync_loss(face[:2], speech[:2], "bce")),
         (pair_loss(face, speech, in_sync, weight_B), pair_loss(face[:2], speech[:2], in_sync[:2])),

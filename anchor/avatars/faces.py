@@ -17,7 +17,7 @@ from anchor.faces import crop_face
 from anchor.inference.fade import face_presence
 from anchor.inference.mask import mask_extent, mouth_mask
 from anchor.inference.order import choose_references
-from anchor.inference.pose import pose_vector
+from anchor.ops.references import mouth_vector, pose_vector
 
 __all__ = ["ClipFaces", "FaceTable", "measure_faces", "read_faces", "write_faces"]
 
@@ -58,7 +58,7 @@ class ClipFaces:
 def measure_faces(pictures: Any, boxes_T4: np.ndarray, ids_T: np.ndarray, crop_size: int) -> FaceTable:
     """The table of ``pictures`` (by number, uint8 RGB), of whose faces the boxes are known; ``ids_T`` is -1 for none.
 
-    References are chosen as `anchor infer` chooses them: nearest in pose, half a second away at least.
+    References are chosen as `anchor infer` chooses them: near in pose, far in mouth, half a second away.
     """
     seen = np.flatnonzero(ids_T >= 0)
     assert len(seen), "a clip shows a face"
@@ -71,7 +71,8 @@ def measure_faces(pictures: Any, boxes_T4: np.ndarray, ids_T: np.ndarray, crop_s
         poses.append(pose_vector(crops[-1]))
         regions.append(_region(boxes_T4[number], crop_size, picture.shape))
     poses_TP = np.stack(poses)
-    references_T = choose_references("nearest", ids_T, poses_TP)[nearest]
+    mouths_TQ = np.stack([mouth_vector(crop) for crop in crops])
+    references_T = choose_references("nearest", ids_T, poses_TP, mouths_TQ)[nearest]
     return FaceTable(
         boxes=boxes_T4,
         presence=face_presence(ids_T, FADE_FRAMES),

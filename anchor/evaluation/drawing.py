@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from anchor.evaluation.clips import ClipShelf, EvaluationClip, Pair, resized
-from anchor.inference import ReferenceKind, back_and_forth, choose_references, draw_frames, pose_vector
+from anchor.inference import ReferenceKind, back_and_forth, choose_references, draw_frames, mouth_vector, pose_vector
 from anchor.timing import FPS, MEL_FLOOR
 
 __all__ = ["SILENT_FRAMES", "Drawn", "draw_pair"]
@@ -45,8 +45,8 @@ def draw_pair(
 ) -> Drawn:
     """Draw with ``generator``, whose crops are those of ``shelf``; ``seen_on`` has another size to be measured at."""
     face, speech = shelf.read(pair.face), shelf.read(pair.speech)
-    poses_TP = np.stack([pose_vector(crop) for crop in face.faces_TSSC])
-    references_T = choose_references(reference, np.zeros(len(face), int), poses_TP)
+    looks = [np.stack([look(crop) for crop in face.faces_TSSC]) for look in (pose_vector, mouth_vector)]
+    references_T = choose_references(reference, np.zeros(len(face), int), *looks)
     spoken = np.arange(pair.shift, len(speech))
     order = back_and_forth(len(spoken), len(face))
     copied_TSSC = face.faces_TSSC[references_T]

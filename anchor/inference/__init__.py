@@ -3,8 +3,8 @@
 from anchor.inference.draw import draw_frames
 from anchor.inference.dub import Dubber, infer, load_generator
 from anchor.inference.order import ReferenceKind, back_and_forth, choose_references
-from anchor.inference.pose import pose_vector
 from anchor.inference.progress import show_progress
+from anchor.ops.references import mouth_vector, pose_vector
 
 __all__ = [
     "Dubber",
@@ -14,6 +14,7 @@ __all__ = [
     "draw_frames",
     "infer",
     "load_generator",
+    "mouth_vector",
     "pose_vector",
     "show_progress",
 ]

@@ -19,9 +19,9 @@ from anchor.inference.draw import draw_frames
 from anchor.inference.fade import face_presence
 from anchor.inference.order import ReferenceKind, back_and_forth, choose_references
 from anchor.inference.paste import paste_mouth
-from anchor.inference.pose import EVERY, pose_vector
 from anchor.inference.stopwatch import Stopwatch
 from anchor.inference.store import FrameStore
+from anchor.ops.references import EVERY, mouth_vector, pose_vector
 
 __all__ = ["FADE_FRAMES", "Dubber", "Pictures", "Shown"]
 
@@ -117,24 +117,28 @@ class Dubber:
     def _collect_references(self, sources: list[int]) -> None:
         """Choose and cut the references that ``sources`` need, in the order of the file: it is read forwards only."""
         ids_T = self.track.ids[: max(sources) + 1]
-        poses_TP = self._look(ids_T) if self.reference == "nearest" else None
-        self.references_T = choose_references(self.reference, ids_T, poses_TP)
+        looks = self._look(ids_T) if self.reference == "nearest" else ()
+        self.references_T = choose_references(self.reference, ids_T, *looks)
         needed = {int(self.references_T[source]) for source in set(sources) if self.references_T[source] != source}
         for number in sorted(needed - {-1} - set(self._reference_places)):
             self._keep(number, self._cut(number, self.store[number]))
 
-    def _look(self, ids_T: np.ndarray) -> np.ndarray:
-        """The pose of every face, (T, P), zeros where there is none; what may become a reference is kept on the way."""
-        poses = np.zeros((len(ids_T), len(pose_vector(np.zeros((8, 8, 3), np.uint8)))), np.float32)
+    def _look(self, ids_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pose (T, P) and mouth (T, Q) of every face, zeros where there is none.
+
+        What may become a reference is kept on the way.
+        """
+        nothing = np.zeros((8, 8, 3), np.uint8)
+        poses, mouths = (np.zeros((len(ids_T), len(look(nothing))), np.float32) for look in (pose_vector, mouth_vector))
         seen = Counter[int]()
         for number in np.flatnonzero(ids_T >= 0).tolist():
             with self.watch.part("draw"):
                 crop = self._cut(number, self.store[number])
-                poses[number] = pose_vector(crop)
+                poses[number], mouths[number] = pose_vector(crop), mouth_vector(crop)
             if seen[int(ids_T[number])] % EVERY == 0:
                 self._keep(number, crop)
             seen[int(ids_T[number])] += 1
-        return poses
+        return poses, mouths
 
     def _keep(self, number: int, crop: np.ndarray) -> None:
         if number not in self._reference_places:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from anchor.inference.pose import nearest_in_pose
+from anchor.ops.references import nearest_in_pose
 
 __all__ = ["ReferenceKind", "back_and_forth", "choose_references"]
 
@@ -23,14 +23,21 @@ def back_and_forth(num_out: int, num_source: int) -> np.ndarray:
     return np.where(place < num_source, place, 2 * (num_source - 1) - place)
 
 
-def choose_references(kind: ReferenceKind, ids_T: np.ndarray, poses_TP: np.ndarray | None = None) -> np.ndarray:
+def choose_references(
+    kind: ReferenceKind,
+    ids_T: np.ndarray,
+    poses_TP: np.ndarray | None = None,
+    mouths_TQ: np.ndarray | None = None,
+) -> np.ndarray:
     """int64 (T,): for every source frame the frame that serves as its reference; -1 where there is no face.
 
     ``ids_T`` says whose face a frame holds, -1 for none: a reference is always the same face in the same shot.
-    ``poses_TP`` holds their :func:`anchor.inference.pose.pose_vector`, and is needed for ``nearest`` alone.
+    ``poses_TP`` and ``mouths_TQ`` hold their :func:`~anchor.ops.references.pose_vector` and ``mouth_vector``, and are
+    needed for ``nearest`` alone; without the mouths the pose decides.
 
-    * ``nearest``: the frame whose pose is most alike, at least half a second away. Skin and mouth lie where they are to
-      be drawn, so a moving head shows no second mouth.
+    * ``nearest``: the frame whose pose is most alike and whose mouth is not, at least half a second away: the rule of
+      training (:mod:`anchor.ops.references`). Skin and mouth lie where they are to be drawn, so a moving head shows no
+      second mouth.
     * ``fixed``: the middle frame of the face's stretch. Nothing of the original speech moves in it.
     * ``shifted``: half a stretch away, as in training, where it is any other frame of the clip. It walks to and fro as
       the video does, so it never leaps; where it meets the frame itself, it is ``same`` for a moment (no continuous
@@ -50,7 +57,8 @@ def choose_references(kind: ReferenceKind, ids_T: np.ndarray, poses_TP: np.ndarr
             references_T[frames] = frames
         elif kind == "nearest":
             assert poses_TP is not None, "the nearest pose needs poses"
-            references_T[frames] = frames[nearest_in_pose(poses_TP[frames])]
+            mouths_FQ = None if mouths_TQ is None else mouths_TQ[frames]
+            references_T[frames] = frames[nearest_in_pose(poses_TP[frames], mouths_FQ)[:, 0]]
         elif kind == "fixed":
             references_T[frames] = frames[len(frames) // 2]
         else:

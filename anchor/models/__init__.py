@@ -5,7 +5,7 @@ from anchor.models.classic import ClassicGenerator
 from anchor.models.classic_syncnet import ClassicSyncNet
 from anchor.models.describe import build_network, describe
 from anchor.models.discriminator import ClassicDiscriminator, PatchDiscriminator
-from anchor.models.freezing import freeze, without_gradients
+from anchor.models.freezing import digest, freeze, without_gradients
 from anchor.models.generator import LipGenerator, stack_faces
 from anchor.models.held_out import HELD_OUT, HeldOut, read_held_out
 from anchor.models.syncnet import SpeechEncoder, SyncNet
@@ -25,6 +25,7 @@ __all__ = [
     "build_network",
     "check_mel",
     "describe",
+    "digest",
     "freeze",
     "load_network",
     "read_checkpoint",

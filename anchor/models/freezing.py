@@ -1,13 +1,15 @@
 """Frozen means frozen: no gradients, no dropout, no running means, whatever the trainer does later."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import MethodType
 from typing import TypeVar
 
+import torch
 from torch import nn
 
-__all__ = ["freeze", "without_gradients"]
+__all__ = ["digest", "freeze", "without_gradients"]
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -39,3 +41,17 @@ def without_gradients(net: nn.Module) -> Iterator[None]:
     finally:
         for parameter, wanted in zip(net.parameters(), asked, strict=True):
             parameter.requires_grad_(wanted)
+
+
+def digest(*nets: nn.Module) -> str:
+    """The SHA-256, in hex, of every parameter and buffer of ``nets`` to the last bit, with its name and shape.
+
+    Where a strategy shares tensors out over cards it is that of this card's part.
+    """
+    found = hashlib.sha256()
+    for number, net in enumerate(nets):
+        for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
+            local = tensor.to_local() if hasattr(tensor, "to_local") else tensor  # a DTensor holds its shard
+            found.update(f"{number}.{name} {tuple(local.shape)} {local.dtype}\n".encode())
+            found.update(local.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

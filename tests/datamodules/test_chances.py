@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from anchor.batch import ClipEntry
-from datamodules.chances import Disguise, NegativeMix, disguise_mel, disguise_pictures, draw_negative, draw_reference
+from datamodules.chances import Disguise, NegativeMix, disguise_mel, disguise_pictures, draw_candidates, draw_negative
 
 CLIPS = [ClipEntry(f"c{i}", f"s{i}", "train", n, None) for i, n in enumerate((60, 40, 9))]
 
@@ -32,10 +32,14 @@ def test_a_lone_short_clip_gets_silence():
     assert frame >= 6 + 2
 
 
-def test_the_reference_is_not_the_target():
+def test_candidates_for_the_reference_are_never_of_the_window():
     rng = np.random.default_rng(0)
-    assert all(abs(draw_reference(rng, 30, 12) - 12) >= 5 for _ in range(100))
-    assert draw_reference(rng, 5, 2) == 0
+    for _ in range(50):
+        drawn = draw_candidates(rng, 60, 22, 6)
+        assert len(set(drawn)) == 6
+        assert all(abs(frame - 22) >= 13 for frame in drawn)  # half a second, as at inference
+    assert all(abs(frame - 6) >= 5 for frame in draw_candidates(rng, 13, 6, 6))  # a clip too short for that
+    assert draw_candidates(rng, 5, 2, 6) == [0]
 
 
 def test_disguise_keeps_shapes_and_ranges_and_repeats():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from stand_ins import NumberedClips
 
 from anchor.errors import ConfigError
 from anchor.timing import WINDOW_RADIUS, mel_window
@@ -54,6 +55,67 @@ def test_a_split_is_decoded_once_where_it_fits_and_frame_by_frame_where_not(numb
     for clip in (0, 0, 1, 1, 0):
         _ = large[[WindowKey(clip, 9, 0)]]
     assert source.reads == 5
+
+
+class Turning(NumberedClips):
+    """A head that turns once in 40 frames."""
+
+    def read_frames(self, clip, frames):
+        pictures = np.full((len(frames), 48, 48, 3), 90, np.uint8)
+        for picture, frame in zip(pictures, frames, strict=True):
+            left = 20 + round(12 * np.sin(2 * np.pi * frame / 40))
+            picture[6:24, left : left + 8] = 200
+            picture[47, 47] = frame
+        return pictures
+
+
+def test_the_reference_has_the_windows_pose_and_is_half_a_second_away():
+    chosen = {}
+    for candidates in (1, 12):
+        data = WindowDataset(Turning((200, 200)), "train", image_size=48, seed=0, candidates=candidates)
+        batch = data[[WindowKey(0, frame, 0) for frame in range(20, 180, 4)]].batch
+        target = batch["frame_B"].numpy()
+        reference = batch["references_BCHW"][:, 0, 47, 47].numpy().astype(int)
+        assert (np.abs(reference - target) >= 13).all()
+        turned = np.abs(np.sin(2 * np.pi * reference / 40) - np.sin(2 * np.pi * target / 40)).mean()
+        chosen[candidates] = turned
+    assert chosen[12] < 0.4 * chosen[1]
+
+
+def test_several_references_stand_behind_each_other_in_the_channels():
+    data = WindowDataset(Turning((200, 200)), "train", image_size=48, seed=0, references=3, candidates=9)
+    batch = data[[WindowKey(0, 60, 0), WindowKey(0, 90, 0)]].batch
+    assert batch["references_BCHW"].shape == (2, 9, 48, 48)
+    numbers = batch["references_BCHW"][:, ::3, 47, 47]
+    assert all(len(set(row.tolist())) == 3 for row in numbers)
+
+
+class Pausing(NumberedClips):
+    """Speech with a pause in the frames 20 to 39, and a room's noise in it."""
+
+    def read_mel(self, clip):
+        mel = np.zeros((clip.num_frames * 16 // 5 + 1, 80), np.float32)
+        mel[64:129] = -3.0
+        return mel
+
+
+def test_silent_windows_have_their_share_and_half_of_them_hear_nothing_at_all():
+    data = WindowDataset(Pausing((100, 100)), "train", image_size=32, seed=0, silence=0.3)
+    batch = data[[WindowKey(0, 2 + number % 96, number // 96) for number in range(480)]].batch
+    asked = torch.tensor([2 + number % 96 for number in range(480)])
+    moved = batch["frame_B"] != asked
+    assert 0.2 < moved.float().mean() < 0.4
+    assert ((batch["frame_B"][moved] >= 24) & (batch["frame_B"][moved] <= 36)).all()
+    mute = (batch["mels_BT1MS"] == -4).flatten(1).all(1)
+    assert 0.35 < mute[moved].float().mean() < 0.65
+    assert (batch["mels_BT1MS"][moved & ~mute] == -3).all()
+    assert torch.equal(batch["faces_BTCHW"][:, 2, 1, 0, 0].long(), batch["frame_B"])
+
+
+@pytest.mark.parametrize(("split", "drawing"), [("val", True), ("train", False)])
+def test_validation_and_the_expert_are_left_alone(split, drawing):
+    data = WindowDataset(Pausing((100, 100)), split, image_size=32, seed=0, silence=1.0, drawing=drawing)
+    assert data[[WindowKey(0, 60, 0)]].batch["frame_B"].tolist() == [60]
 
 
 class Module(WindowDataModule):

@@ -1,6 +1,7 @@
 import numpy as np
 
 from anchor.inference import back_and_forth, choose_references, pose_vector
+from anchor.ops.references import best_references
 
 
 def test_a_short_video_runs_back_and_forth_and_shows_its_turns_once():
@@ -45,6 +46,23 @@ def test_the_nearest_reference_has_the_pose_and_is_half_a_second_away():
     nearest, fixed = (np.abs(pose[chosen] - pose).mean() for chosen in (references, np.full(100, 50)))
     assert nearest < 0.5 * fixed
     assert (np.diff(references) != 0).sum() < 20
+
+
+def test_of_two_that_are_posed_alike_the_one_with_the_other_mouth_is_taken():
+    poses, mouths = np.zeros((60, 4), np.float32), np.zeros((60, 4), np.float32)
+    mouths[::2] = [1, -1, 1, -1]
+    references = choose_references("nearest", np.zeros(60, int), poses, mouths)
+    assert (np.abs(references - np.arange(60)) >= 13).all()
+    cost = 2 - np.abs(mouths[references, 0] - mouths[:, 0])
+    assert cost.mean() < 1.6  # one that stays put for long is right in half of the frames
+    target = np.full((48, 48, 3), 90, np.uint8)
+    target[34:38, 16:32] = 20
+    other = np.full_like(target, 90)
+    other[34:44, 16:32] = 20
+    turned = other.copy()
+    turned[6:24, 8:20] = 200
+    assert best_references(target, np.stack([turned, target, other]), 2).tolist() == [2, 1]
+    assert best_references(target, np.stack([other]), 2).tolist() == [0, 0]
 
 
 def test_a_short_or_still_face_has_a_reference_too():

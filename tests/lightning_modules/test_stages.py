@@ -6,7 +6,8 @@ import pytest
 import torch
 from small_runs import Data, fit
 
-from anchor.models import PatchDiscriminator, SyncNet, freeze, load_network
+from anchor.errors import ConfigError
+from anchor.models import PatchDiscriminator, SyncNet, digest, freeze, load_network
 from lightning_modules import FinetuneModule, GeneratorModule, QualityModule, SyncNetModule
 from lightning_modules.common import Ramp, judge_sync
 from lightning_modules.syncnet import negative_weights
@@ -53,6 +54,45 @@ def test_the_expert_is_bit_identical_after_training(stage, small_expert, small_g
     learnt = {key.split(".")[0] for key in changed(small_generator, generator_before)}
     everything = {"identity_encoder", "speech_encoder", "face_decoder"}
     assert learnt == ({"identity_encoder"} if stage == "finetune" else everything)
+
+
+def test_finetuning_proves_that_what_is_frozen_has_not_changed(small_generator, small_expert, numbered_clips, capsys):
+    before = digest(small_generator.speech_encoder, small_generator.face_decoder)
+    whole = digest(small_generator)
+    fit(FinetuneModule(net=small_generator, expert=small_expert), Data(numbered_clips()))
+    assert digest(small_generator.speech_encoder, small_generator.face_decoder) == before
+    assert digest(small_generator) != whole
+    assert f"speech_encoder, face_decoder unchanged: sha256 {before}" in capsys.readouterr().err
+
+
+def test_the_digest_sees_one_bit_of_a_weight_and_one_step_of_a_buffer(small_generator):
+    before = digest(small_generator)
+    buffer = next(b for name, b in small_generator.named_buffers() if name.endswith("num_batches_tracked"))
+    buffer += 1
+    assert digest(small_generator) != before
+    buffer -= 1
+    assert digest(small_generator) == before
+    weight = next(small_generator.parameters())
+    weight.data.view(-1).view(torch.int32)[0] ^= 1
+    assert digest(small_generator) != before
+
+
+def test_a_frozen_part_that_changes_all_the_same_ends_the_run(small_generator, numbered_clips):
+    class Leaky(FinetuneModule):
+        def on_train_batch_end(self, *args):
+            self.net.face_decoder.last.bias.data += 1e-7
+
+    with pytest.raises(AssertionError, match="frozen parts have changed"):
+        fit(Leaky(net=small_generator), Data(numbered_clips()))
+
+
+def test_everything_learns_where_that_is_asked_for(small_generator, numbered_clips):
+    before = state(small_generator)
+    fit(FinetuneModule(net=small_generator, tune="all", jitter_weight=0), Data(numbered_clips()))
+    learnt = {key.split(".")[0] for key in changed(small_generator, before)}
+    assert learnt == {"identity_encoder", "speech_encoder", "face_decoder"}
+    with pytest.raises(ConfigError, match="identity, all"):
+        FinetuneModule(net=small_generator, tune="mouth")
 
 
 def test_finetuning_leaves_frozen_parts_asleep_and_the_identity_encoder_awake(small_generator, numbered_clips):

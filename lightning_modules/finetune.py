@@ -53,8 +53,9 @@ class FinetuneModule(L.LightningModule):
     the mouth's shape in five frames with the frozen expert, as landmarks would, where no landmarks are known.
 
     Logs ``train/loss``, ``train/motion_loss``, ``train/jitter_loss``, ``train/l1`` and, with an expert,
-    ``train/sync_loss`` and ``train/shape_loss`` every step; ``val/l1``, ``val/sync_loss``, ``val/mouth_psnr``, ``val/copy_psnr``
-    (dB) and ``val/jitter_ratio``. At the end it prints the hash of what is frozen, compared with that of the beginning.
+    ``train/sync_loss`` and ``train/shape_loss`` every step; ``val/l1``, ``val/sync_loss``, ``val/mouth_psnr`` and
+    ``val/copy_psnr`` (dB), and ``val/jitter_ratio``. At the end it prints the hash of what is frozen, compared with
+    that of the beginning.
 
     Args:
         net: the base generator of stage 2.

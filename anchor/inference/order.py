@@ -39,16 +39,16 @@ def choose_references(
       training (:mod:`anchor.ops.references`). Skin and mouth lie where they are to be drawn, so a moving head shows no
       second mouth.
     * ``fixed``: the middle frame of the face's stretch. Nothing of the original speech moves in it.
-    * ``shifted``: half a stretch away, as in training, where it is any other frame of the clip. It walks to and fro as
-      the video does, so it never leaps; where it meets the frame itself, it is ``same`` for a moment (no continuous
-      road avoids that: Brouwer).
+    * ``shifted``: half a stretch away, whatever the pose. It walks to and fro as the video does, so it never leaps;
+      where it meets the frame itself, it is ``same`` for a moment (no continuous road avoids that: Brouwer).
     * ``same``: the frame itself. Skin and pose fit best, and the old mouth is in sight.
 
-    Measured by `anchor evaluate stage=generator reference=...` on 24 clips of 12 drawn speakers never seen, dubbed with
-    each other's speech (a 96 px generator of 2400 steps): r of the opening with the speech's truth .838 fixed, .823
-    nearest, .783 shifted, .795 same; with what the face really said -.01, -.03, -.01, .20: ``same`` lets the old mouth
-    through. On a real head that turns and tilts (10 s of video to learn from) ``fixed`` drew a second mouth beside the
-    first in 7 of 20 frames that were looked at, ``nearest`` in 1. So ``nearest`` is the default.
+    Measured when ``nearest`` looked at poses alone, by `anchor evaluate stage=generator reference=...` on 24 clips of
+    12 drawn speakers never seen, dubbed with each other's speech (a 96 px generator of 2400 steps): r of the opening
+    with the speech's truth .838 fixed, .823 nearest, .783 shifted, .795 same; with what the face really said -.01,
+    -.03, -.01, .20: ``same`` lets the old mouth through. On a real head that turns and tilts (10 s of video to learn
+    from) ``fixed`` drew a second mouth beside the first in 7 of 20 frames that were looked at, ``nearest`` in 1. So
+    ``nearest`` is the default.
     """
     references_T = np.full(len(ids_T), -1, np.int64)
     for face in np.unique(ids_T[ids_T >= 0]):

@@ -141,6 +141,8 @@ def _load_lpips(path: Path) -> nn.Module:
             state = torch.load(_existing(path, "lpips"), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError):
         return _script(path, "lpips")
+    if isinstance(state, torch.jit.ScriptModule):  # PyTorch 2.4 loads one where later versions refuse
+        return _script(path, "lpips")
     kinds = {"features.28.weight": "vgg", "features.10.weight": "alex"}
     kind = next((kind for key, kind in kinds.items() if isinstance(state, dict) and key in state), None)
     if kind is None:

@@ -1,72 +1,10 @@
-"""An avatar without a video: a grey picture with a face whose mouth the test network paints."""
-
-from __future__ import annotations
+"""An avatar without a video, and a server that shows it."""
 
 import asyncio
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
-import torch
-import uvicorn
-from torch import nn
-
-from anchor.errors import AnchorError
-from anchor.serving.access import Access
-from anchor.serving.app import make_app
-from anchor.serving.avatar import Action
-from anchor.serving.drawing import Face
-from anchor.serving.station import OpenAvatar, Settings, Station
-
-SIZE = 96
-
-
-class DrawnPictures:
-    """Ten pictures; the red channel of the top left corner tells which."""
-
-    width = height = 128
-
-    def __init__(self, count: int = 10) -> None:
-        self.pictures = np.full((count, 128, 128, 3), 90, np.uint8)
-        self.pictures[:, 16:112, 16:112] = (200, 160, 140)
-        self.pictures[:, 0, 0, 0] = np.arange(count)
-        self.boxes_N4 = np.tile(np.float32([16, 16, 112, 112]), (count, 1))
-        self.regions_N4 = np.tile(np.int32([16, 60, 112, 112]), (count, 1))
-        self.presence_N = np.ones(count, np.float32)
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def picture(self, number: int) -> np.ndarray:
-        return self.pictures[number].copy()
-
-    rest = picture
-
-    def crop(self, number: int) -> np.ndarray:
-        return self.pictures[number, 16:112, 16:112]
-
-
-class LoudMouth(nn.Module):
-    """Paints the lower half as bright as its speech is loud: (N, 6, S, S), (N, 1, 80, 16) to (N, 3, S / 2, S)."""
-
-    image_size = SIZE
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(0.25))
-
-    def forward(self, stack: torch.Tensor, mels: torch.Tensor) -> torch.Tensor:
-        loud = (mels.mean((1, 2, 3)) * self.scale).clamp(-1, 1)
-        return loud[:, None, None, None].expand(len(mels), 3, SIZE // 2, SIZE)
-
-
-def load_face(path: str) -> Face:
-    """For the drawing process of a test."""
-    if path == "missing":
-        raise FileNotFoundError("missing: no such avatar.")
-    return Face(LoudMouth(), np.full((10, SIZE, SIZE, 3), 128, np.uint8), np.arange(10))
+from live_server import DrawnPictures, Server
 
 
 @pytest.fixture
@@ -84,42 +22,6 @@ def workers():
 def run():
     """Run a coroutine to its end."""
     return lambda coroutine: asyncio.run(asyncio.wait_for(coroutine, 60))
-
-
-def open_avatar(path):
-    """For the server of a test; a file called "bad" is one that cannot be used."""
-    if (path / "bad").exists():
-        raise NoAvatarError(f"{path} is no avatar.")
-    return OpenAvatar(
-        path.name, str(path), DrawnPictures(), Action("idle", 0, 10, "back_and_forth"), None, (Action("wave", 2, 8),)
-    )
-
-
-class NoAvatarError(AnchorError, ValueError):
-    """What an avatar's reader would raise."""
-
-
-class Server:
-    """A server on a free port of this machine, in a thread of its own."""
-
-    def __init__(self, folder, access=None, **settings) -> None:
-        self.station = Station(open_avatar, load_face, Settings(**settings))
-        app = make_app(self.station, access or Access(), on_start=lambda: self.station.start(folder))
-        self._uvicorn = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws_max_size=1 << 17))
-        self._thread = threading.Thread(target=self._uvicorn.run, daemon=True)
-        self._thread.start()
-        deadline = time.monotonic() + 60
-        while not self._uvicorn.started:
-            assert self._thread.is_alive()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        self.port = self._uvicorn.servers[0].sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def stop(self) -> None:
-        self._uvicorn.should_exit = True
-        self._thread.join(30)
-        assert not self._thread.is_alive()
 
 
 @pytest.fixture(scope="module")

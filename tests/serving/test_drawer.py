@@ -7,11 +7,11 @@ import time
 
 import numpy as np
 import pytest
+from live_server import load_face
 
 from anchor.errors import AnchorError
 from anchor.serving.batching import Request
 from anchor.serving.drawer import Drawer
-from tests.serving.conftest import load_face
 
 
 def request(session: int, tick: int, loud: float = 0.0, seconds: float = 30.0) -> Request:

@@ -53,14 +53,15 @@ class Balance(nn.Module):
         reconstruct: Callable[[Tensor], Tensor],
         persuade: Callable[[Tensor], Tensor],
     ) -> None:
-        """Take both gradients at ``output``, and their ratio into the mean; every rank has the ranks' mean."""
+        """Take both gradients at ``output``, and the ratio of their norms over all ranks' pictures into the mean."""
         norms = []
         for lose in (reconstruct, persuade):
             picture = output.detach().requires_grad_()
             (slope,) = torch.autograd.grad(lose(picture) * SCALE, picture)
             norms.append(slope.float().norm())
+        squares = module.trainer.strategy.reduce(torch.stack(norms).square(), reduce_op="sum")
+        norms = list(squares.sqrt())
         ratio = (norms[0] / norms[1].clamp_min(1e-12)).clamp(max=MOST)
-        ratio = module.trainer.strategy.reduce(ratio, reduce_op="mean")
         if not math.isfinite(float(ratio)) or float(norms[0]) == 0:
             return  # an overflow, or nothing to be balanced against
         keep = self.decay if int(self.seen) else 0.0

@@ -123,12 +123,11 @@ class SyncNetModule(L.LightningModule):
         return info_nce(face_GD, speech_GD, weight_GG, self.net.log_scale.exp(), weight_G)
 
     def _log_share(self, name: str, won_BK: Tensor, chosen_BK: Tensor, prog_bar: bool = False) -> None:
-        count = int(chosen_BK.sum())
-        total = self.trainer.strategy.reduce(chosen_BK.sum().float(), reduce_op="sum")
-        if float(total) == 0:
-            return  # no rank has any of this kind: ranks must log alike, and a share of nothing is no number
-        share = won_BK[chosen_BK].mean() if count else won_BK.new_zeros(())
-        self.log(name, share, batch_size=count, sync_dist=True, prog_bar=prog_bar)
+        """Of the batches of all ranks: Lightning counts a share of nothing as one of a batch of 1."""
+        sums = torch.stack([won_BK[chosen_BK].sum().float(), chosen_BK.sum().float()])
+        won, count = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+        if count:
+            self.log(name, won / count, batch_size=int(count), sync_dist=True, prog_bar=prog_bar)
 
 
 def negative_weights(clip_B: Tensor, frame_B: Tensor, foreign_weight: float) -> Tensor:

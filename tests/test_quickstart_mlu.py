@@ -19,7 +19,13 @@ from launch.mlu_sim import why_not
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "quickstart-mlu.md"
 SMALLER = {
     "check mlu": [],
-    "train": ["trainer.max_steps=2", "trainer.val_check_interval=2", "accelerator=mlu_sim", "accelerator.devices=2"],
+    "train": [
+        "trainer.max_steps=2",
+        "trainer.val_check_interval=2",
+        "accelerator=mlu_sim",
+        "accelerator.devices=2",
+        "gates=off",
+    ],
     "evaluate": ["reader_steps=10", "max_clips=2"],
 }
 

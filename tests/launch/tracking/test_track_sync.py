@@ -165,7 +165,7 @@ def check_lineage(paths, last, shards):
     (contents,) = parts["finetune"].made["last"].manifest.contents
     assert contents.ref == f"sha256://{read_seal(last['finetune']).sha256}"
     shown = {key.split(".")[0] for row in parts["quality"].history for key in row if key.startswith("gradients/")}
-    assert shown == {"gradients/net", "gradients/discriminator"}  # of both optimizers
+    assert shown == {"gradients/net", "gradients/discriminator", "gradients/mouth_discriminator"}
     whole = next(it for it in parts["quality"].of_kind("artifact") if it.name.endswith("-file"))
     assert whole.manifest.contents[0].size in {path.stat().st_size for path in last["quality"].parent.glob("*.ckpt")}
 

@@ -13,18 +13,15 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import Metric
 
 from anchor.batch import LipBatch
 from anchor.errors import ConfigError
 from anchor.losses import sync_loss
-from anchor.metrics import jitter
 from anchor.models import LipGenerator, SyncNet, build_network, freeze, stack_faces
 from anchor.ops.images import lower_half, to_signed
 from anchor.ops.mel import mel_config_hash
 
 __all__ = [
-    "JitterRatio",
     "OptimizerFactory",
     "Ramp",
     "as_network",
@@ -94,27 +91,6 @@ def compare_shapes(expert: SyncNet, output_BTChW: Tensor, real_BTChW: Tensor, ba
     with torch.no_grad():
         real_BD = expert.embed_mouths(real_BTChW)
     return sync_loss(expert.embed_mouths(output_BTChW), real_BD, "cosine", batch["weight_B"])
-
-
-class JitterRatio(Metric):
-    """:func:`anchor.metrics.jitter_ratio` over all validation windows of all ranks, whatever the batches."""
-
-    output: Tensor
-    real: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("output", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("real", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, output_BTCHW: Tensor, real_BTCHW: Tensor) -> None:
-        """Add a batch of windows."""
-        self.output += jitter(output_BTCHW).double().sum()
-        self.real += jitter(real_BTCHW).double().sum()
-
-    def compute(self) -> Tensor:
-        """The ratio of all that was added."""
-        return (self.output / self.real.clamp_min(1e-9)).float()
 
 
 class Ramp(nn.Module):

@@ -16,7 +16,6 @@ from anchor.losses import edge_loss, jitter_loss, motion_loss, weighted_l1
 from anchor.models import LipGenerator, SyncNet, describe, digest, freeze
 from anchor.ops.images import mouth_weights
 from lightning_modules.common import (
-    JitterRatio,
     Network,
     OptimizerFactory,
     adamw,
@@ -30,6 +29,7 @@ from lightning_modules.common import (
 )
 from lightning_modules.generator import validation_scores
 from lightning_modules.ranks import shard_over_cards
+from lightning_modules.ratios import JitterRatio
 from lightning_modules.schedules import as_schedule, scheduled
 
 __all__ = ["FinetuneModule"]

@@ -16,7 +16,6 @@ from anchor.metrics import psnr
 from anchor.models import LipGenerator, SyncNet, describe
 from anchor.ops.images import lower_half, mouth_weights, to_signed
 from lightning_modules.common import (
-    JitterRatio,
     Network,
     OptimizerFactory,
     Ramp,
@@ -29,6 +28,7 @@ from lightning_modules.common import (
     set_up_expert,
 )
 from lightning_modules.ranks import shard_over_cards
+from lightning_modules.ratios import JitterRatio
 from lightning_modules.schedules import as_schedule, scheduled
 
 __all__ = ["GeneratorModule"]

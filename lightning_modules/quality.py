@@ -20,7 +20,6 @@ from lightning_modules.balance import Balance
 from lightning_modules.by_hand import add_gradients, check_accumulation, check_clipping, step_beside
 from lightning_modules.callbacks.place import accumulation_of, batches_seen
 from lightning_modules.common import (
-    JitterRatio,
     Network,
     OptimizerFactory,
     Ramp,
@@ -34,8 +33,8 @@ from lightning_modules.common import (
 )
 from lightning_modules.generator import validation_scores
 from lightning_modules.pictures import Detail, Reconstruction
+from lightning_modules.ratios import JitterRatio, SharpnessRatio
 from lightning_modules.schedules import as_schedule, scheduled
-from lightning_modules.sharpness import SharpnessRatio
 
 __all__ = ["QualityModule"]
 

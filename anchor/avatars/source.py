@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 
 from anchor.avatars.still import STILL_FRAMES, LivingStill
-from anchor.errors import FaceError, MediaError
+from anchor.errors import FaceError
 from anchor.faces import FaceDetector, FaceTrack, FaceTracker
 from anchor.inference.dubber import Pictures
-from anchor.inference.footage import Footage, read_pictures
+from anchor.inference.footage import Footage, finished_track, read_pictures
 from anchor.inference.progress import show_progress
 from anchor.inference.still import is_still, read_still
 from anchor.inference.store import MEMORY_BYTES, FrameStore
@@ -96,13 +96,6 @@ def _look(
         before = small
         if count == most:
             break
-    if count == 0:
-        raise MediaError(f"{path}: no picture could be read. Give a video or a picture of a person.")
-    track = tracker.result(count)
-    if not (track.ids >= 0).any():
-        raise FaceError(
-            f"{path}: none of its {count} frames shows a face that {detector.name} can follow. Give a video of one "
-            "person from the front, or another detector: detector=insightface|yunet|haar."
-        )
+    track = finished_track(tracker, path, count)
     footage: Pictures = still if still is not None else Footage(path, store, count, is_repeated=False)
     return Source(footage, track, np.array(motion, np.float32), levels_T, is_one)

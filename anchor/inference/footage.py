@@ -93,15 +93,27 @@ def read_footage(
             tracker.add(count - 1, frame)
         if count == max_frames:
             break
+    track = finished_track(tracker, path, count)
+    return Footage(path, store, count, is_repeated=count < max_frames, watch=watch), track
+
+
+def finished_track(tracker: FaceTracker, path: Path, count: int) -> FaceTrack:
+    """The faces of the ``count`` pictures that ``tracker`` was given.
+
+    Raises:
+        MediaError: there was no picture.
+        FaceError: none of them shows a usable face.
+    """
     if count == 0:
         raise MediaError(f"{path}: no picture could be read. Give a video or a picture of a person.")
     track = tracker.result(count)
     if not (track.ids >= 0).any():
         raise FaceError(
-            f"{path}: none of its {count} frames shows a face that {detector.name} can follow. "
-            "Give a picture of one person from the front, or another detector: detector=insightface|yunet|haar."
+            f"{path}: none of its {count} frames shows a face that {tracker.detector.name} can follow. "
+            "Give a picture of one person from the front, a video of one, or another detector: "
+            "detector=insightface|yunet|haar."
         )
-    return Footage(path, store, count, is_repeated=count < max_frames, watch=watch), track
+    return track
 
 
 def read_pictures(path: Path) -> Iterator[np.ndarray]:

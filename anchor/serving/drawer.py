@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
@@ -156,5 +155,4 @@ class Drawer:
         for future in self._ready.values():
             if not future.done():
                 future.set_exception(AnchorError(f"the drawing process ended with status {process.exitcode}."))
-        self._died_at = time.monotonic()
         self._launch()

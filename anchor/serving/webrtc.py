@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import av
-from aiortc import MediaStreamTrack, RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcrtpsender import RTCRtpSender
 
@@ -47,27 +46,20 @@ class _PacketTrack(MediaStreamTrack):
         return out
 
 
-async def answer_offer(
-    hub: Hub, sdp: str, on_audio: Callable[[MediaStreamTrack], None] | None = None,
-    on_end: Callable[[], None] = lambda: None, ice_servers: tuple[str, ...] = (),
-) -> tuple[RTCPeerConnection, str]:  # fmt: skip
+async def answer_offer(hub: Hub, sdp: str) -> tuple[RTCPeerConnection, str]:
     """``(peer, SDP of the answer)`` for a browser's offer; the peer watches ``hub`` until either of them ends.
-
-    ``on_audio`` gets the browser's microphone, where it sends one.
 
     Raises:
         OfferError: the offer is too long, is no SDP, or has no H.264 and Opus.
     """
     if len(sdp) > MOST_SDP:
         raise OfferError(f"The offer has {len(sdp)} bytes; at most {MOST_SDP} are read.")
-    servers = [RTCIceServer(urls=url) for url in ice_servers]
-    peer = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))  # no server of somebody else's is asked
     viewer = hub.join(["h264", "opus"])
 
     async def end() -> None:
         viewer.close()
         await peer.close()
-        on_end()
 
     try:
         # Tracks and codecs first: aiortc ignores preferences that come after the offer.
@@ -85,13 +77,6 @@ async def answer_offer(
                 hub.want_key()
             elif peer.connectionState in ("closed", "failed"):
                 await end()
-
-        if on_audio is not None:
-
-            @peer.on("track")
-            def heard(track: MediaStreamTrack) -> None:
-                if track.kind == "audio":
-                    on_audio(track)
 
         await peer.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
         answer = await peer.createAnswer()

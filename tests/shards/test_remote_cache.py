@@ -181,7 +181,9 @@ def test_threads_that_want_the_same_share_one_download(web, wanted, place):
 
 def test_many_processes_on_an_empty_cache_download_each_shard_once(web, wanted, place):
     web.pause_s = 0.05
-    with multiprocessing.get_context("fork").Pool(12) as pool:
+    context = multiprocessing.get_context("forkserver")  # twelve forks of a process with threads hung once, in a lock
+    context.set_forkserver_preload(["remote_workers"])
+    with context.Pool(12) as pool:
         orders = [random.Random(number).sample(wanted, len(wanted)) for number in range(24)]
         found = pool.starmap(fetch_all, [(web.url, place, order) for order in orders], chunksize=1)
     assert {size for paths in found for _, size in paths} == {SIZE}

@@ -38,6 +38,7 @@ COMMANDS = {
     "export": ("anchor.export:export", "a checkpoint to safetensors, ONNX and a card"),
     "import wav2lip-tree": ("anchor.imports.wav2lip_tree:import_tree", "a tree of face crops and wavs to shards"),
     "import weights": ("anchor.imports.weights:import_weights", "Wav2Lip's public state dicts to our checkpoints"),
+    "import livetalking": ("anchor.avatars.livetalking:import_livetalking", "LiveTalking's avatar folders to ours"),
     "models list": ("anchor.faces.stock:list_models", "the face models: which are here, where they come from"),
     "models fetch": ("anchor.faces.fetch:fetch", "download a face model, and check its sum"),
     "track sync": ("launch.tracking.sync:sync", "send what runs tracked offline to the wandb server"),

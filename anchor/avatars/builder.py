@@ -42,7 +42,7 @@ from anchor.models.exported import WEIGHTS_NAME, hash_file, is_export, load_expo
 from anchor.ops.mel import mel_config_hash
 from anchor.timing import FPS
 
-__all__ = ["build"]
+__all__ = ["Rest", "build", "check_place", "read_network", "write_avatar"]
 
 Rest = Literal["auto", "original", "drawn"]
 MIN_SECONDS, MAX_SECONDS = 1.0, 120.0
@@ -81,23 +81,37 @@ def build(
     """
     video, checkpoint, out = Path(video), Path(checkpoint), Path(out)
     asked = parse_stretches(idle, speaking, actions)
-    _check_out(out, [video, checkpoint])
     if not MIN_SECONDS <= seconds <= MAX_SECONDS:
         raise ConfigError(f"seconds={seconds:g} is out of range. Choose from {MIN_SECONDS:g} to {MAX_SECONDS:g}.")
-    if height and not MIN_HEIGHT <= height <= MAX_HEIGHT:
-        raise ConfigError(
-            f"height={height} is out of range. Choose from {MIN_HEIGHT} to {MAX_HEIGHT}, or 0 for its own."
-        )
     name = name or video.stem[:MAX_NAME] or "avatar"
-    if len(name) > MAX_NAME or not name.isprintable():
-        raise ConfigError(f"name={name[:40]!r} must be at most {MAX_NAME} printable characters.")
+    check_place(out, [video, checkpoint], height, name)
     if not video.is_file():
         what = "is a folder" if video.is_dir() else "does not exist"
         raise MediaError(f"video={video} {what}. Give a video or a picture of a person.")
     return_large_blocks()
-    net, card = _read_network(checkpoint, weights)
+    net, card = read_network(checkpoint, weights)
     source = read_source(video, make_detector(detector), last_second(asked))
     plan = _plan(source, asked, round(seconds * FPS))
+    origin = {
+        "file": video.name,
+        "sha256": hash_file(video),
+        "kind": "still" if source.is_still else "video",
+        "frames_seen": int(np.size(source.motion_T)),
+    }
+    write_avatar(source, plan, out, net, card, name=name, origin=origin, height=height, rest=rest, device=device)
+
+
+def write_avatar(
+    source: Source, plan: list[Stretch], out: Path, net: nn.Module, card: dict[str, Any], *, name: str,
+    origin: Mapping[str, Any], height: int = 0, rest: Rest = "auto", device: str = "auto",
+) -> None:  # fmt: skip
+    """The stretches of ``source`` and a network as the folder ``out``, which appears when it is complete.
+
+    ``origin`` is told in its manifest; the other arguments are those of :func:`build`.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     place = out.resolve()
     partial = place.parent / f".{place.name}.partial-{os.getpid()}"
     try:
@@ -107,7 +121,7 @@ def build(
         size = _picture_size(source, height)
         drawing = net.to(resolve_device(device))
         clips = _write_clips(source, plan, partial, size, drawing, rest)
-        _write_manifest(partial, name, video, source, size, clips, card)
+        _write_manifest(partial, name, origin, size, clips, card)
         read_package(partial)
         put_folder(partial, place)
     except (OSError, SafetensorError) as error:
@@ -117,7 +131,19 @@ def build(
     print(describe_package(read_package(out, check_sums=False)))
 
 
-def _check_out(out: Path, inputs: list[Path]) -> None:
+def check_place(out: Path, inputs: list[Path], height: int, name: str) -> None:
+    """Refuse, before anything is read, what cannot become an avatar of these.
+
+    Raises:
+        AvatarError: ``out`` holds something else, or one of ``inputs``.
+        ConfigError: no picture is ``height`` high, or no avatar is called ``name``.
+    """
+    if height and not MIN_HEIGHT <= height <= MAX_HEIGHT:
+        raise ConfigError(
+            f"height={height} is out of range. Choose from {MIN_HEIGHT} to {MAX_HEIGHT}, or 0 for its own."
+        )
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise ConfigError(f"name={name[:40]!r} must be at most {MAX_NAME} printable characters.")
     if out.is_file():
         raise AvatarError(f"out={out} is a file. Give the name of a folder.")
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
@@ -131,7 +157,12 @@ def _check_out(out: Path, inputs: list[Path]) -> None:
         )
 
 
-def _read_network(checkpoint: Path, weights: WeightKind) -> tuple[nn.Module, dict[str, Any]]:
+def read_network(checkpoint: Path, weights: WeightKind) -> tuple[nn.Module, dict[str, Any]]:
+    """A generator, from a checkpoint or an export, and its card.
+
+    Raises:
+        CheckpointError: there is none in it.
+    """
     if not is_export(checkpoint):
         return read_with_card(checkpoint, "generator", weights)
     net = load_export(checkpoint, "generator")
@@ -176,7 +207,7 @@ def _write_clips(
 
 
 def _write_manifest(
-    folder: Path, name: str, video: Path, source: Source, size: tuple[int, int], clips: list[BuiltClip], card: Any
+    folder: Path, name: str, origin: Mapping[str, Any], size: tuple[int, int], clips: list[BuiltClip], card: Any
 ) -> None:
     files = ["network/" + CARD_NAME, "network/" + WEIGHTS_NAME]
     files += [file for clip in clips for file in clip_files(clip.stretch.name, clip.has_rest)]
@@ -192,12 +223,7 @@ def _write_manifest(
         "mel_config_hash": mel_config_hash(),
         "network": {key: card[key] for key in ("stage", "parameters", "source") if key in card},
         "clips": {clip.stretch.name: clip.facts() for clip in clips},
-        "source": {
-            "file": video.name,
-            "sha256": hash_file(video),
-            "kind": "still" if source.is_still else "video",
-            "frames_seen": int(np.size(source.motion_T)),
-        },
+        "source": dict(origin),
         "synthetic_media": NOTE,
         "files": {
             file: {"bytes": (folder / file).stat().st_size, "sha256": hash_file(folder / file)} for file in files

@@ -24,7 +24,7 @@ from anchor.media.container import probe
 from anchor.preprocess.sound import frame_levels_db
 from anchor.timing import FPS
 
-__all__ = ["Source", "fit_picture", "read_source", "small_picture"]
+__all__ = ["Source", "fit_picture", "look_at", "read_source", "small_picture"]
 
 LOOK_FRAMES = 3000  # 2 min: how far a video is looked through for a stretch to idle in
 THUMB = 24  # px, side at which whole pictures are compared
@@ -58,9 +58,9 @@ def read_source(path: Path, detector: FaceDetector, least: int = 0) -> Source:
             )
         face = max(faces, key=lambda one: float(one.box[3] - one.box[1]))
         still = LivingStill(picture, face)
-        return _look(path, still, detector, STILL_FRAMES, None, True)
+        return look_at(path, still, detector, STILL_FRAMES, None, True)
     levels_T = frame_levels_db(read_audio(path)) if probe(path).has_audio else None
-    return _look(path, None, detector, max(LOOK_FRAMES, least), levels_T, False)
+    return look_at(path, None, detector, max(LOOK_FRAMES, least), levels_T, False)
 
 
 def fit_picture(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -77,9 +77,14 @@ def small_picture(picture: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32).ravel()
 
 
-def _look(
-    path: Path, still: LivingStill | None, detector: FaceDetector, most: int, levels_T: np.ndarray | None, is_one: bool
+def look_at(
+    path: Path, still: Pictures | None, detector: FaceDetector, most: int, levels_T: np.ndarray | None, is_one: bool
 ) -> Source:
+    """The first ``most`` pictures of the video at ``path``, or of ``still``, with the face followed through them.
+
+    Raises:
+        FaceError: no picture shows a face.
+    """
     store, tracker, count = FrameStore(MEMORY_BYTES), FaceTracker(detector), 0
     motion: list[float] = []
     before: np.ndarray | None = None

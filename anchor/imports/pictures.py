@@ -16,9 +16,10 @@ from anchor.media import read_audio
 from anchor.ops.jpeg import decode_rgb
 from anchor.shards.jpegs import jpeg_size
 
-__all__ = ["inside", "numbered", "read_jpeg", "read_wav", "wav_rate"]
+__all__ = ["inside", "numbered", "read_jpeg", "read_picture", "read_wav", "wav_rate"]
 
 MAX_JPEG_BYTES = 16 * 2**20
+MAX_PNG_BYTES = 64 * 2**20
 MAX_SIDE = 4096  # px
 MAX_FRAMES = 250_000  # of one clip: 2 h 46 min at 25 fps
 MAX_WAV_BYTES = 2**30  # 9 h of 16 kHz 16 bit mono
@@ -58,21 +59,48 @@ def read_jpeg(path: Path, source: Path) -> np.ndarray:
     Raises:
         MediaError: it is no JPEG, too large, or a link that leads out of ``source``.
     """
-    if not inside(path, source) or not path.is_file():
-        raise MediaError(f"{path} leads out of {source}, or to no file. Copy the picture itself.")
-    if path.stat().st_size > MAX_JPEG_BYTES:
-        raise MediaError(f"{path}: {path.stat().st_size} bytes, and a picture may have {MAX_JPEG_BYTES}.")
-    data = path.read_bytes()
+    data = _bounded(path, source, MAX_JPEG_BYTES)
     try:
         height, width = jpeg_size(memoryview(data))
-        if not (8 <= height <= MAX_SIDE and 8 <= width <= MAX_SIDE):
-            raise MediaError(f"{path}: {width}x{height} px, and sides of 8 to {MAX_SIDE} px are read.")
+        _check_size(path, width, height)
         return decode_rgb(data)
     except MediaError:
         raise
     except (RuntimeError, ValueError) as error:
         said = (str(error).splitlines() or ["damaged"])[0][:120]
         raise MediaError(f"{path} is no JPEG that can be read ({said}). Copy it again.") from None
+
+
+def read_picture(path: Path, source: Path) -> np.ndarray:
+    """uint8 RGB (H, W, 3) of the JPEG or PNG at ``path`` inside ``source``; a PNG's own claim of size is bounded first.
+
+    Raises:
+        MediaError: it is neither, too large, or a link that leads out of ``source``.
+    """
+    if path.suffix.lower() != ".png":
+        return read_jpeg(path, source)
+    data = _bounded(path, source, MAX_PNG_BYTES)
+    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR":
+        raise MediaError(f"{path} is no PNG ({len(data)} bytes begin with {data[:8]!r}). Copy it again.")
+    _check_size(path, width, height)
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise MediaError(f"{path} is a damaged PNG. Copy it again.")
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def _bounded(path: Path, source: Path, most: int) -> bytes:
+    if not inside(path, source) or not path.is_file():
+        raise MediaError(f"{path} leads out of {source}, or to no file. Copy the picture itself.")
+    if path.stat().st_size > most:
+        raise MediaError(f"{path}: {path.stat().st_size} bytes, and a picture may have {most}.")
+    return path.read_bytes()
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if not (8 <= height <= MAX_SIDE and 8 <= width <= MAX_SIDE):
+        raise MediaError(f"{path}: {width}x{height} px, and sides of 8 to {MAX_SIDE} px are read.")
 
 
 def wav_rate(path: Path, source: Path) -> int:

@@ -86,10 +86,10 @@ def test_bombs_stay_small():
     for value in (ring, [ring] * 4):
         with pytest.raises(ValueError, match="four numbers"):
             parse_coordinates(pickle.dumps(value))
-    doubled = b"(lp0\n" + b"".join(b"(lg0\nag0\nap0\n" for _ in range(100_000)) + b"."  # 2 ** 100000 items, by name
+    doubled = b"(lp0\n" + b"".join(b"(lg0\nag0\nap0\n" for _ in range(20_000)) + b"."  # 2 ** 20000 items, by name
     with pytest.raises(ValueError, match=r"box 0|damaged"):
         parse_coordinates(doubled)
-    deep = b"(" * 1_000_000 + b"t" * 1_000_000 + b"."
+    deep = b"(" * 200_000 + b"t" * 200_000 + b"."
     with pytest.raises(ValueError, match="tuple stands where"):
         parse_coordinates(deep)
     with pytest.raises(ValueError, match="at most"):

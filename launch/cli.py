@@ -103,6 +103,7 @@ def _launch(config: Any, spares: Any) -> float | None:
         path, machine = compose_run(config)
     except AnchorError as error:
         print(f"anchor train: {error}", file=sys.stderr)
+        record.leave_nothing()
         raise JobExit(error.status, str(error)) from None
     print(f"anchor train: {config.stage} on {machine}, in {path.parent}")
     for verdict in OmegaConf.load(path).gates.verdicts:
@@ -187,7 +188,8 @@ def check_run(config: Any, here: bool = True) -> tuple[dict[str, Any], Any]:
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise ConfigError(f"{', '.join(f'{key}=' for key in missing)} must be given.")
     resolved: Any = OmegaConf.to_container(config, resolve=True)
-    check_shards(resolved["datamodule"])  # seconds before anything below has loaded
+    _check_places(resolved, here)  # seconds before anything below has loaded
+    check_shards(resolved["datamodule"])
     check_targets(resolved)
     if resolved["find_batch_size"]:
         _check_search(resolved)
@@ -205,6 +207,18 @@ def check_run(config: Any, here: bool = True) -> tuple[dict[str, Any], Any]:
     if resume is not None:
         stage = resolved["module"]["_target_"].rpartition(".")[2].removesuffix("Module").lower()
         check_resume(resume, {"stage": stage})  # before anything in the folder is touched
+    from launch.gates import check_networks
+
+    resolved["gates"]["verdicts"] = check_networks(resolved)
+    return resolved, machine
+
+
+def _check_places(resolved: Mapping[str, Any], here: bool) -> None:
+    """See that the checkpoints that a run is given are there, and that its nodes can meet.
+
+    Raises:
+        ConfigError: one is not, or they cannot.
+    """
     for key in ("base", "expert"):
         path = resolved["module"].get(key)
         if path is None and not (key == "expert" or key not in resolved["module"]):
@@ -213,10 +227,13 @@ def check_run(config: Any, here: bool = True) -> tuple[dict[str, Any], Any]:
             raise ConfigError(
                 f"module.{key}={path}: no such checkpoint. A stage leaves it as RUN_DIR/checkpoints/last.ckpt."
             )
-    from launch.gates import check_networks
+    resume = resolved["resume"]
+    if resume not in ("auto", "none", None) and not Path(str(resume)).exists():
+        raise ConfigError(f"resume={resume}: no such checkpoint. Use resume=auto, resume=none or a path.")
+    if here and isinstance(nodes := resolved["accelerator"].get("nodes"), int) and nodes > 1:
+        from launch.options import check_launch
 
-    resolved["gates"]["verdicts"] = check_networks(resolved)
-    return resolved, machine
+        check_launch(resolved["launch"], nodes)
 
 
 def _check_search(resolved: Mapping[str, Any]) -> None:

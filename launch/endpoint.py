@@ -13,8 +13,9 @@ from datetime import timedelta
 from torch.distributed import TCPStore
 
 from anchor.errors import ConfigError
+from launch.options import split_endpoint
 
-__all__ = ["LOCAL", "OVER", "AbsentError", "connect", "first_line", "serve", "split_endpoint"]
+__all__ = ["LOCAL", "OVER", "AbsentError", "connect", "first_line", "serve"]
 
 POLL_S = 0.2
 ANSWER_S = 10.0  # how long a store that accepts a connection may take to answer
@@ -24,21 +25,6 @@ OVER = "over"  # the first to leave sets it
 
 class AbsentError(ConfigError):
     """A node did not come in time: starting again may help, which a scheduler must be able to tell from bad input."""
-
-
-def split_endpoint(endpoint: str | None) -> tuple[str, int]:
-    """``HOST:PORT`` as its two parts.
-
-    Raises:
-        ConfigError: it is not of that form.
-    """
-    host, _, port = str(endpoint or "").strip().rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise ConfigError(
-            f"launch.rendezvous={endpoint} is no HOST:PORT. Name the first node and a free port of it, "
-            "such as node0:29400, the same to every node."
-        )
-    return host.strip("[]"), int(port)
 
 
 def serve(endpoint: str, must: bool, timeout_s: float) -> TCPStore | None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from anchor.files import write_whole
 
 __all__ = ["RunRecord"]
 
+HYDRAS = {".hydra", "cli.log"}  # written before our code runs
+
 
 class RunRecord:
-    """The ``config.yaml`` that a folder had before a command composed another one into it."""
+    """What a folder held before a command composed a run into it: its ``config.yaml``, or nothing but Hydra's words."""
 
     def __init__(self, run_dir: Path) -> None:
-        self.config, self.last = run_dir / "config.yaml", run_dir / "checkpoints" / "last.ckpt"
+        self.run_dir, self.config, self.last = run_dir, run_dir / "config.yaml", run_dir / "checkpoints" / "last.ckpt"
+        self._was_empty = run_dir.is_dir() and {path.name for path in run_dir.iterdir()} <= HYDRAS
         self._text = self.config.read_text(encoding="utf-8") if self.config.is_file() else None
         self._saved = self._when_saved()
 
@@ -21,6 +25,11 @@ class RunRecord:
         """Let the configuration be that of the checkpoints again, unless the refused run has saved one of its own."""
         if self._text is not None and self._when_saved() == self._saved:
             write_whole(self.config, self._text)
+
+    def leave_nothing(self) -> None:
+        """Take away what composing alone has written, of a run that was refused before it began."""
+        if self._was_empty and {path.name for path in self.run_dir.iterdir()} <= HYDRAS:
+            shutil.rmtree(self.run_dir, ignore_errors=True)
 
     def _when_saved(self) -> int | None:
         return self.last.stat().st_mtime_ns if self.last.is_file() else None

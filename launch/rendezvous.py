@@ -16,8 +16,9 @@ from torch.distributed import PrefixStore, Store, TCPStore
 from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 
 from anchor.errors import ConfigError
-from launch.endpoint import LOCAL, OVER, POLL_S, AbsentError, connect, first_line, serve, split_endpoint
+from launch.endpoint import LOCAL, OVER, POLL_S, AbsentError, connect, first_line, serve
 from launch.failures import Failure
+from launch.options import split_endpoint
 from launch.roll import REFUSED, Roll
 from launch.start import make_start
 

@@ -43,6 +43,7 @@ class ProgressLines(Callback):
     def __init__(self, every_s: float = 5.0) -> None:
         self.every_s = every_s
         self.shown = 0.0
+        self._epoch = 0  # of the batch that was last; in the end the trainer names the next
         self._samples: Tensor | float = 0.0  # stays on the card until it is shown: no step waits for it
         self._paused_s = self._pause_began = self._validation_s = 0.0
         self._moments: deque[Moment] = deque(maxlen=20)
@@ -69,7 +70,7 @@ class ProgressLines(Callback):
         """Count, and show where training stands, not more often than asked."""
         if not trainer.is_global_zero:
             return
-        self._samples = self._samples + count_samples(batch, trainer.world_size)
+        self._samples, self._epoch = self._samples + count_samples(batch, trainer.world_size), trainer.current_epoch
         if time.monotonic() - self.shown >= (RENEW_S if self.columns else self.every_s):
             self.shown = time.monotonic()
             self._show(trainer)
@@ -111,7 +112,7 @@ class ProgressLines(Callback):
         seconds = max(1e-9, now.seconds - then.seconds)
         left = batches_left(trainer)
         parts = [
-            f"epoch {trainer.current_epoch} step {now.batches}{_of(now.batches + left)}",
+            f"epoch {self._epoch} step {now.batches}{_of(now.batches + left)}",
             f"{_rate((now.samples - then.samples) / seconds)} samples/s",
             *_losses(trainer.progress_bar_metrics),
             show_memory(trainer.strategy.root_device),

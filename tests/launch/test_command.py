@@ -72,6 +72,7 @@ def test_the_composed_configuration_is_printed_from_any_folder(tmp_path):
         (["experiment=syncnet", "+hydra.callbacks.x._target_=shutil.copyfile"], "is not allowed"),
         (["experiment=syncnet", "+hydra.job_logging.formatters.x.()=os.getcwd"], "is not allowed"),
         (["experiment=finetune", "module.base=null"], "module.base= must be given"),
+        (["experiment=syncnet", "accelerator=cpu2", "accelerator.nodes=2"], "needs launch.rendezvous=HOST:PORT"),
     ],
 )
 def test_bad_input_is_one_sentence_and_a_status(words, says, tmp_path):
@@ -79,6 +80,7 @@ def test_bad_input_is_one_sentence_and_a_status(words, says, tmp_path):
     assert done.returncode != 0
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_every_package_of_the_tree_is_installed():

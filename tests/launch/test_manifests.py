@@ -7,7 +7,7 @@ import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from launch.job import check_launch
+from launch.options import check_launch
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,8 @@ from launch import agent, agreement, endpoint, job, rendezvous, roll
 from launch.accelerators import Machine
 from launch.agreement import make_card
 from launch.endpoint import AbsentError
-from launch.job import JobError, check_launch, run_job
+from launch.job import JobError, run_job
+from launch.options import check_launch
 from launch.rendezvous import Nodes
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -27,3 +27,20 @@ def test_a_folder_without_a_run_stays_as_it_is(tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 5")
     record.put_back()
     assert (tmp_path / "config.yaml").read_text() == "seed: 5"
+
+
+def test_a_command_refused_before_it_began_leaves_no_folder(tmp_path):
+    new, used = tmp_path / "new", tmp_path / "used"
+    for folder in (new, used):
+        (folder / ".hydra").mkdir(parents=True)
+    (used / "metrics.jsonl").write_text("{}")
+    for folder in (new, used):
+        RunRecord(folder).leave_nothing()
+    assert not new.exists()
+    assert (used / ".hydra").is_dir()
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    record = RunRecord(begun)
+    (begun / "config.yaml").write_text("seed: 5")
+    record.leave_nothing()
+    assert (begun / "config.yaml").is_file()

@@ -89,6 +89,7 @@ def test_the_rate_is_of_samples_without_the_time_of_validation(monkeypatch, caps
     assert "step 9/9" in shown[-1]
     assert "1.9 samples/s" in shown[-1]
     assert "done" in shown[-1]
+    assert shown[-1].split()[1] == "1"  # the epoch that the last batch was of, and not the one that would follow
     assert all(len(line) < 80 for line in shown)
 
 

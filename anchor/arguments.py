@@ -24,7 +24,7 @@ from typing import Any
 from anchor.errors import ConfigError
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-GROUPS = ("faces", "media")  # what --help writes with a dot: faces.device=, media.decoder=
+GROUPS = ("faces", "llm", "media")  # what --help writes with a dot: faces.device=, media.decoder=
 
 
 def parse_arguments(function: Callable[..., Any], arguments: Sequence[str]) -> dict[str, Any]:

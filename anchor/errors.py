@@ -56,6 +56,10 @@ class DeviceError(AnchorError):
     """A card that is absent or cannot do what was asked."""
 
 
+class ServiceError(AnchorError):
+    """A voice, a recogniser or a language model that cannot be reached, is too slow, or answers what it must not."""
+
+
 class TrainingError(AnchorError):
     """A training that cannot go on with what it computes."""
 

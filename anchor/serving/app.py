@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from anchor.serving.access import Access, Key
 from anchor.serving.containers import FMP4_TYPE
+from anchor.serving.conversation import Minds, add_conversation
 from anchor.serving.director import MOST_TEXT
 from anchor.serving.doors import Needs, add_errors, add_limits
 from anchor.serving.metrics import prometheus_text
@@ -41,8 +42,10 @@ class _Name(BaseModel):
     name: str = Field(max_length=64)
 
 
-def make_app(station: Station, access: Access, on_start: Callable[[], Any] | None = None) -> FastAPI:
-    """The application of a station; who may do what is ``access``'s."""
+def make_app(
+    station: Station, access: Access, on_start: Callable[[], Any] | None = None, minds: Minds | None = None
+) -> FastAPI:
+    """The application of a station; who may do what is ``access``'s, what sessions answer with is ``minds``'s."""
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -148,6 +151,7 @@ def make_app(station: Station, access: Access, on_start: Callable[[], Any] | Non
     async def speech(socket: WebSocket, id: str) -> None:
         await serve_socket(socket, station, access, id, "speak", hear)
 
+    add_conversation(app, station, access, minds or Minds())
     return app
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,19 +16,19 @@ import numpy as np
 from anchor.errors import AnchorError
 from anchor.serving.session import Session
 from anchor.serving.sound import SoundMaker
+from anchor.serving.voices import Speak
 from anchor.speech.text import Sentence, clean_text, split_sentences
 
-__all__ = ["MOST_TEXT", "Director", "Speak"]
+__all__ = ["MOST_TEXT", "Director"]
 
 MOST_TEXT = 10_000  # characters at once, about ten minutes
 AHEAD_S = 2.0  # of speech beyond what is heard: more would be made in vain when somebody interrupts
-Speak = Callable[[Sentence], Awaitable[tuple[np.ndarray, int]]]  # to float32 samples and their rate
 
 
 @dataclass
 class _Utterance:
     number: int
-    sentences: AsyncIterator[Sentence]
+    sentences: AsyncGenerator[Sentence, None]
 
 
 class Director:
@@ -36,7 +36,7 @@ class Director:
 
     Args:
         session: the one that speaks.
-        speak: makes the sound of a sentence; it may take its time, and is cancelled by an interruption.
+        speak: makes the sound of a sentence piece by piece; it may take its time, and an interruption cancels it.
         on_event: called with (what happened, about what).
     """
 
@@ -52,7 +52,7 @@ class Director:
         """Whether anything is being made or waits to be."""
         return self._current is not None or not self._queue.empty()
 
-    def say(self, sentences: AsyncIterator[Sentence] | str) -> int:
+    def say(self, sentences: AsyncGenerator[Sentence, None] | str) -> int:
         """Queue a text, or the sentences of a stream as they come; returns the utterance's number.
 
         Raises:
@@ -86,10 +86,9 @@ class Director:
             self._queue.get_nowait()
         task, self._task = self._task, None
         self._current = None
-        if task is not None:
+        while task is not None and not task.done():  # what it waits for may swallow a cancellation
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task], timeout=0.5)
 
     async def _run(self) -> None:
         while True:
@@ -102,22 +101,38 @@ class Director:
         epoch, count = timeline.epoch, 0
         self._on_event("utterance", {"number": utterance.number, "epoch": epoch})
         try:
-            async for sentence in utterance.sentences:
-                samples, rate = await self._speak(sentence)
-                sound_L4 = SoundMaker(rate).add(samples, is_last=True)
-                if not timeline.say(sound_L4, epoch, is_last=False):
-                    return
-                count += 1
-                self._on_event("sentence", {"number": utterance.number, "text": sentence.text, "epoch": epoch})
-                while timeline.waiting_s > AHEAD_S:
-                    await asyncio.sleep(0.05)
+            async with contextlib.aclosing(utterance.sentences) as sentences:
+                async for sentence in sentences:
+                    self._on_event("sentence", {"number": utterance.number, "text": sentence.text, "epoch": epoch})
+                    if not await self._sound(sentence, epoch):
+                        return
+                    count += 1
         except AnchorError as error:
             self._on_event("failed", {"number": utterance.number, "reason": str(error)})
         finally:
             timeline.say(np.zeros((0, 4), np.float32), epoch, is_last=True)
         self._on_event("uttered", {"number": utterance.number, "sentences": count})
 
+    async def _sound(self, sentence: Sentence, epoch: int) -> bool:
+        """Have a sentence spoken into the timeline; says whether it was taken to its end."""
+        timeline, maker, rate = self._session.timeline, None, 0
+        nothing_L = np.zeros(0, np.float32)
+        async with contextlib.aclosing(self._speak(sentence, self._tell_voice)) as chunks:
+            async for chunk in chunks:
+                if maker is None or chunk.sample_rate != rate:
+                    if maker is not None:
+                        timeline.say(maker.add(nothing_L, is_last=True), epoch, is_last=False)
+                    maker, rate = SoundMaker(chunk.sample_rate), chunk.sample_rate
+                if not timeline.say(maker.add(chunk.samples), epoch, is_last=False):
+                    return False
+                while timeline.waiting_s > AHEAD_S:
+                    await asyncio.sleep(0.05)
+        return maker is None or timeline.say(maker.add(nothing_L, is_last=True), epoch, is_last=False)
 
-async def _as_stream(sentences: list[Sentence]) -> AsyncIterator[Sentence]:
+    def _tell_voice(self, reason: str) -> None:
+        self._on_event("voice", {"reason": reason})
+
+
+async def _as_stream(sentences: list[Sentence]) -> AsyncGenerator[Sentence, None]:
     for sentence in sentences:
         yield sentence

@@ -15,6 +15,7 @@ import torch
 from anchor.device import resolve_device
 from anchor.errors import ConfigError
 from anchor.serving.access import Access
+from anchor.speech.voices import open_voices
 
 __all__ = ["serve"]
 
@@ -34,6 +35,12 @@ def serve(
     tokens: Path | None = None,
     label: str = "AI generated",
     lease_seconds: float = 8.0,
+    tts: tuple[str, ...] = ("espeak",),
+    voice: tuple[str, ...] = (),
+    rate: int = 165,
+    llm_url: str = "",
+    llm_model: str = "",
+    llm_prompt: Path | None = None,
     certificate: Path | None = None,
     key: Path | None = None,
 ) -> None:
@@ -45,12 +52,16 @@ def serve(
     gets status 503. tokens: a JSON file of who may do what; without it only this machine may connect.
     label: what stands in the corner of every picture, empty for none: see to it that the law is kept where you are.
     lease_seconds: after which a session that nobody watches is closed.
+    tts: voices in order of preference, as in anchor speak: xtts:http://HOST:8000?speaker=NAME,espeak. voice, rate: of
+    espeak. llm.url, llm.model: of a server with OpenAI's chat route, which answers what sessions are asked; its key is
+    taken from the environment, ANCHOR_LLM_KEY. llm.prompt: a text file of what the model is told to be.
     certificate, key: PEM files for https, which browsers want for a microphone from another machine.
     """
     try:
         import uvicorn
 
         from anchor.serving.app import make_app
+        from anchor.serving.conversation import open_minds
         from anchor.serving.opened import load_face, open_avatar
         from anchor.serving.station import Settings, Station
     except ImportError as error:
@@ -75,11 +86,12 @@ def serve(
     ):
         if value < least:
             raise ConfigError(f"{name}={value} is out of range. Choose {least} or more.")
+    voices, minds = open_voices(tts, voice, rate), open_minds(llm_url, llm_model, llm_prompt)
     where = resolve_device(device)
     settings = Settings(
         str(where), choose_precision(where, precision), threads, 0, max_sessions, max_speaking, label, lease_seconds
     )
-    station = Station(open_avatar, load_face, settings)
+    station = Station(open_avatar, load_face, settings, voices.flow)
 
     async def begin() -> None:
         wrong = await station.start(avatars)
@@ -94,8 +106,8 @@ def serve(
     with _free(host, port) as bound:
         logging.getLogger("aioice").setLevel(logging.WARNING)
         config = uvicorn.Config(
-            make_app(station, access, begin), log_level="warning", ws_max_size=1 << 17, timeout_graceful_shutdown=25,
-            ssl_certfile=certificate, ssl_keyfile=key, server_header=False,
+            make_app(station, access, begin, minds), log_level="warning", ws_max_size=1 << 17,
+            timeout_graceful_shutdown=25, ssl_certfile=certificate, ssl_keyfile=key, server_header=False,
         )  # fmt: skip
         server = _leaving_server(config, station)
         server.run(sockets=[bound])

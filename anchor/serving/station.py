@@ -17,11 +17,12 @@ from typing import Any
 
 from anchor.errors import AnchorError, ConfigError
 from anchor.serving.avatar import Action, StagePictures, Walk
-from anchor.serving.director import Director, Speak
+from anchor.serving.director import Director
 from anchor.serving.drawer import Drawer
 from anchor.serving.drawing import Drawn, Load
 from anchor.serving.session import TICK_S, Session
-from anchor.serving.voices import in_a_thread
+from anchor.serving.voices import Speak
+from anchor.speech.voices import open_voices
 
 __all__ = ["BusyError", "Live", "OpenAvatar", "Settings", "Station", "UnknownError"]
 
@@ -117,7 +118,7 @@ class Station:
         self.num_opened = 0
         self.is_leaving = self._has_left = False
         self.began = time.monotonic()
-        self._open_avatar, self._speak = open_avatar, speak or in_a_thread()
+        self._open_avatar, self._speak = open_avatar, speak or open_voices(()).flow
         self._by_number: dict[int, Live] = {}
         self._numbers = itertools.count(1)
         self._drawer = Drawer(load, self._take, settings.device, settings.precision, settings.threads)

@@ -1,28 +1,13 @@
-"""A voice for the event loop: what `anchor speak` uses, called in a thread."""
+"""What a director calls to have a sentence spoken."""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import AsyncGenerator, Callable
 
-import numpy as np
-
-from anchor.serving.director import Speak
-from anchor.speech.synthesis import EspeakSynthesizer, Synthesizer
+from anchor.speech.synthesis import SoundChunk
 from anchor.speech.text import Sentence
 
-__all__ = ["in_a_thread"]
+__all__ = ["Speak"]
 
-
-def in_a_thread(synthesizer: Synthesizer | None = None) -> Speak:
-    """``synthesizer``, by default the embedded one, as the director calls it."""
-    voice = synthesizer or EspeakSynthesizer()
-
-    def make(sentence: Sentence) -> tuple[np.ndarray, int]:
-        chunks = list(voice.stream(sentence))
-        rate = chunks[0].sample_rate if chunks else 16_000
-        return np.concatenate([chunk.samples for chunk in chunks] or [np.zeros(0, np.float32)]), rate
-
-    async def speak(sentence: Sentence) -> tuple[np.ndarray, int]:
-        return await asyncio.get_running_loop().run_in_executor(None, make, sentence)
-
-    return speak
+# To pieces of sound as they come; the second argument is told, in a sentence, when another voice had to stand in.
+Speak = Callable[[Sentence, Callable[[str], None]], AsyncGenerator[SoundChunk, None]]

@@ -110,8 +110,9 @@ def speak(text: str, voice: str = "en-us", rate: int = 165, pitch: int = 50, pit
     return Speech(np.concatenate(chunks).astype(np.float32) / 32768, ESPEAK_RATE, phonemes)
 
 
-def check_voice(voice: str) -> None:
-    """Raise a ``ConfigError`` unless espeak-ng has ``voice``."""
+def check_voice(voice: str, rate: int = 165) -> None:
+    """Raise a ``ConfigError`` unless espeak-ng has ``voice`` and speaks at ``rate``."""
+    _check_range("rate", rate, *_RATE_WPM)
     with _one_at_a_time, _fresh_library() as library:
         _select_voice(library, voice)
 

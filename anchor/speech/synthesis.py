@@ -52,8 +52,9 @@ class EspeakSynthesizer:
 
     def __init__(self, voices: Sequence[str] = (), rate: int = 165) -> None:
         self.rate, self.voices = rate, dict(VOICES)
+        for voice in voices or ("en-us",):
+            check_voice(voice, rate)
         for voice in voices:
-            check_voice(voice)
             base = voice.partition("+")[0].partition("-")[0]
             self.voices["zh" if base in ("cmn", "yue", "hak") else base if base in VOICES else "en"] = voice
 

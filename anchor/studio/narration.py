@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,8 +38,10 @@ def narrate(sentences: Sequence[Sentence], voice: Synthesizer) -> Narration:
     pieces, times = [np.zeros(round(LEAD_S * SOUND_RATE), np.float32)], []
     at = len(pieces[0])
     for sentence in sentences:
-        chunks = list(voice.stream(sentence))
-        sound = resample(np.concatenate([chunk.samples for chunk in chunks]), chunks[0].sample_rate, SOUND_RATE)
+        runs = itertools.groupby(voice.stream(sentence), key=lambda chunk: chunk.sample_rate)
+        sound = np.concatenate(
+            [resample(np.concatenate([chunk.samples for chunk in run]), rate, SOUND_RATE) for rate, run in runs]
+        )
         times.append((at / SOUND_RATE, (at + len(sound)) / SOUND_RATE))
         pieces += [sound, np.zeros(round(PAUSE_S * SOUND_RATE), np.float32)]
         at += len(sound) + len(pieces[-1])

@@ -16,8 +16,8 @@ from anchor.inference.target import check_target
 from anchor.media.audio import read_audio
 from anchor.media.writer import write_video
 from anchor.ops.mel import log_mel
-from anchor.speech.synthesis import EspeakSynthesizer
 from anchor.speech.text import clean_text, split_sentences
+from anchor.speech.voices import open_voices
 from anchor.studio.narration import SOUND_RATE, narrate, resample
 from anchor.studio.performance import perform
 from anchor.studio.titles import LABEL, Cue, draw_titles, make_cues, make_srt
@@ -33,6 +33,7 @@ def speak(
     text: str = "",
     text_file: Path | None = None,
     speech: Path | None = None,
+    tts: tuple[str, ...] = ("espeak",),
     voice: tuple[str, ...] = (),
     rate: int = 165,
     subtitles: Literal["srt", "burnt", "none"] = "srt",
@@ -44,6 +45,7 @@ def speak(
 
     avatar: a folder of `anchor avatar build`. out: the video to write (.mp4).
     text: what to say, in English, Mandarin or both; text_file: the same from a UTF-8 file; speech: or a recording.
+    tts: voices in order of preference; the next one speaks what one cannot: zh=xtts:http://HOST:8000?speaker=NAME,espeak.
     voice: of espeak-ng, several by comma, each for its language: en-gb-x-rp+f3,cmn+f2. rate: words per minute.
     subtitles: srt beside the video (OUT.srt), burnt into it as well, or none.
     label: what stands in the picture's corner; label= leaves it out, and the file's metadata say it all the same.
@@ -60,7 +62,7 @@ def speak(
     else:
         clean, notes = clean_text(text or _read_text(text_file))
         sentences = split_sentences(clean)
-        narration = narrate(sentences, EspeakSynthesizer(voice, rate))
+        narration = narrate(sentences, open_voices(tts, voice, rate))
         sound, samples = narration.samples, resample(narration.samples, SOUND_RATE, SAMPLE_RATE)
         cues = make_cues([sentence.text for sentence in sentences], narration.times)
         for note in notes:

@@ -2,11 +2,11 @@
 // One page, one session. WebRTC first; where no UDP gets through, the same packets as MP4 over a WebSocket.
 
 const WORDS = {
-  en: { label: "What shall I say?", speak: "Speak", interrupt: "Stop", talk: "Hold to talk",
+  en: { label: "What shall I say?", speak: "Speak", ask: "Ask", interrupt: "Stop", talk: "Hold to talk",
     free: "Hands free", rate: "pictures / s", trip: "delay", first: "to first sound", late: "late mouths", way: "way",
     sound: "Sound on", connecting: "Connecting …", gone: "The session has ended. Reload the page.",
     token: "Access token", placeholder: "Good evening. Here is the news.", other: "中文" },
-  zh: { label: "想让我说什么?", speak: "播报", interrupt: "停止", talk: "按住说话", free: "免按通话",
+  zh: { label: "想让我说什么?", speak: "播报", ask: "提问", interrupt: "停止", talk: "按住说话", free: "免按通话",
     rate: "帧 / 秒", trip: "延迟", first: "首个声音", late: "迟到帧", way: "传输", sound: "打开声音",
     connecting: "正在连接 …", gone: "会话已结束,请刷新页面。", token: "访问令牌", placeholder: "晚上好,欢迎收看新闻。",
     other: "English" },
@@ -56,6 +56,7 @@ async function begin() {
   const avatars = await call("GET", "avatars");
   session = await call("POST", "sessions", { avatar: avatars[0].name });
   show(avatars);
+  $("ask").hidden = !(await call("GET", "conversation")).chat;
   events = socket("events");
   events.onmessage = (message) => happened(JSON.parse(message.data));
   events.onclose = () => notice(WORDS[language].gone);
@@ -135,7 +136,7 @@ function happened(event) {
   } else if (event.event === "speaking" && asked) {
     $("first").textContent = `${Math.round(performance.now() - asked)} ms`;
     asked = 0;
-  } else if (event.event === "failed") {
+  } else if (event.event === "failed" || event.event === "voice") {
     notice(event.reason);
   } else if (event.event === "closed") {
     notice(WORDS[language].gone);
@@ -212,6 +213,11 @@ $("say").onsubmit = attempt(async (event) => {
   await call("POST", `sessions/${session.id}/say`, { text: $("text").value });
 });
 $("say").addEventListener("submit", (event) => event.preventDefault());
+$("ask").onclick = attempt(async () => {
+  asked = performance.now();
+  await call("POST", `sessions/${session.id}/chat`, { text: $("text").value, interrupt: true });
+  $("text").value = "";
+});
 $("interrupt").onclick = attempt(() => call("POST", `sessions/${session.id}/interrupt`));
 $("talk").onpointerdown = startTalking;
 $("talk").onpointerup = $("talk").onpointercancel = stopTalking;

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 from typing import Any
@@ -18,7 +20,7 @@ from anchor.serving.director import MOST_TEXT
 from anchor.serving.doors import Needs, add_errors, add_limits
 from anchor.serving.metrics import prometheus_text
 from anchor.serving.station import Station, UnknownError
-from anchor.serving.streams import hear, send_film, serve_socket, show_state, tell_events
+from anchor.serving.streams import hear, send_film, serve_socket, tell_events
 from anchor.serving.webrtc import MOST_SDP, answer_offer
 from anchor.speech.text import clean_text
 
@@ -82,6 +84,10 @@ def make_app(
     async def metrics() -> Response:
         return Response(prometheus_text(station), media_type="text/plain; version=0.0.4")
 
+    @app.post("/api/reload", dependencies=[admin])
+    async def reload() -> dict[str, Any]:
+        return dataclasses.asdict(await station.reload())
+
     @app.get("/api/avatars")
     async def avatars(key: Key = view) -> list[dict[str, Any]]:
         return [
@@ -95,7 +101,7 @@ def make_app(
     @app.post("/api/sessions", status_code=201)
     async def open_session(body: _Open, key: Key = speak) -> dict[str, Any]:
         live = station.open(body.avatar, key.name)
-        return {"id": live.id, "avatar": live.session.avatar, "stream_type": FMP4_TYPE}
+        return {"id": live.id, "avatar": live.avatar.name, "stream_type": FMP4_TYPE}
 
     @app.delete("/api/sessions/{id}", status_code=204)
     async def close_session(id: str, key: Key = speak) -> None:
@@ -103,7 +109,7 @@ def make_app(
 
     @app.get("/api/sessions/{id}")
     async def show_session(id: str, key: Key = view) -> dict[str, Any]:
-        return show_state(station.find(id, key.name))
+        return station.find(id, key.name).show()
 
     @app.post("/api/sessions/{id}/offer")
     async def offer(id: str, body: _Offer, key: Key = view) -> dict[str, Any]:
@@ -137,7 +143,7 @@ def make_app(
     async def change(id: str, body: _Name, key: Key = speak) -> dict[str, Any]:
         live = station.find(id, key.name)
         station.change(live, body.name)
-        return {"avatar": live.session.avatar}
+        return {"avatar": live.avatar.name}
 
     @app.websocket("/api/sessions/{id}/events")
     async def events(socket: WebSocket, id: str) -> None:
@@ -149,7 +155,7 @@ def make_app(
 
     @app.websocket("/api/sessions/{id}/speech")
     async def speech(socket: WebSocket, id: str) -> None:
-        await serve_socket(socket, station, access, id, "speak", hear)
+        await serve_socket(socket, station, access, id, "speak", functools.partial(hear, station))
 
     add_conversation(app, station, access, minds or Minds())
     return app

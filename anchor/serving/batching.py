@@ -39,22 +39,24 @@ def bucket_of(count: int, buckets: tuple[int, ...] = BUCKETS) -> tuple[int, int]
 
 
 def next_batch(
-    waiting: list[Request], now: float, cost_s: Callable[[int], float] = lambda size: 0.0
+    waiting: list[Request], now: float, cost_s: Callable[[str, int], float] = lambda avatar, size: 0.0
 ) -> tuple[list[Request], int, list[Request]]:
     """``(batch, size, late)``: the next pictures by deadline, the bucket they go into, and those that came too late.
 
-    They leave ``waiting``. Late is what its deadline would find unfinished: ``cost_s`` says how long a batch of a size
-    takes. All pictures of a batch are of one avatar: it has one network.
+    They leave ``waiting``. Late is what its deadline would find unfinished: ``cost_s`` says how long a batch of an
+    avatar and a size takes. All pictures of a batch are of one avatar: it has one network.
     """
     waiting.sort(key=lambda request: request.deadline)
-    late = [request for request in waiting if request.deadline < now + cost_s(1)]
-    fresh = [request for request in waiting if request.deadline >= now + cost_s(1)]
+    late = [request for request in waiting if request.deadline < now + cost_s(request.avatar, 1)]
+    fresh = [request for request in waiting if request.deadline >= now + cost_s(request.avatar, 1)]
     if not fresh:
         waiting.clear()
         return [], 0, late
     mine = [request for request in fresh if request.avatar == fresh[0].avatar]
     taken, size = bucket_of(len(mine))
-    while size > 1 and mine[0].deadline < now + cost_s(size):  # the first is in a hurry: a smaller batch is done sooner
+    while size > 1 and mine[0].deadline < now + cost_s(
+        mine[0].avatar, size
+    ):  # the first is in a hurry: a smaller batch is done sooner
         size = max(bucket for bucket in BUCKETS if bucket < size)
         taken = min(taken, size)
     batch = mine[:taken]

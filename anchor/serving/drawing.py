@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from anchor.device import resolve_device
 from anchor.models import stack_faces
 from anchor.ops.images import to_bytes, to_signed
 from anchor.serving.batching import BUCKETS, Request, next_batch
@@ -26,6 +27,8 @@ __all__ = ["Drawn", "Face", "Load", "draw_mouths", "serve_drawing"]
 
 IDLE_S = 1.0  # between two looks whether the parent still lives
 SMOOTHING = 0.2  # of the running mean of what a batch costs
+FORGET = 0.9  # of a cost that lets no picture be drawn in time, for each that it kept from being drawn
+RUNS = 3  # of a batch when it is measured, the quickest of which counts: others only disturb
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class _Loaded:
 
     def __init__(self, face: Face, device: torch.device, dtype: torch.dtype) -> None:
         self.face, self.device, self.dtype = face, device, dtype
+        self.cost_s = dict.fromkeys(BUCKETS, 0.0)
         network = face.network.eval().to(device, dtype)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -85,17 +89,18 @@ def draw_mouths(
 
 
 def serve_drawing(connection: Connection, load: Load, device: str, precision: str, threads: int, parent: int) -> None:
-    """The process's whole life: ``("avatar", name, path)``, ``("forget", name)`` and ``Request`` come in by the pipe.
+    """The process's whole life: ``("avatar", name, path, costs)``, ``("forget", name)`` and ``Request`` come in.
 
-    Answers are ``("ready", name, milliseconds of one batch by size)``, ``("failed", name, sentence)`` and
-    :class:`Drawn`.
-    It ends when the pipe is closed or its parent is gone.
+    ``costs`` are seconds of a batch by size, or None to have them measured. Answers are ``("ready", name, costs)``,
+    ``("failed", name, sentence)`` and, for every request, :class:`Drawn`. An avatar that cannot be loaded leaves an
+    earlier one of that name as it is. The process ends when the pipe is closed or its parent is gone.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches us too: the parent says when to end
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
-    worker = _Worker(connection, load, torch.device(device), getattr(torch, precision))
+    where = resolve_device(device)  # imports what a card needs; nothing is put on it before an avatar comes
+    worker = _Worker(connection, load, where, getattr(torch, precision))
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         worker.run()
 
@@ -105,53 +110,69 @@ class _Worker:
         self.connection, self.load, self.device, self.dtype = connection, load, device, dtype
         self.avatars: dict[str, _Loaded] = {}
         self.waiting: list[Request] = []
-        self.cost_s = dict.fromkeys(BUCKETS, 0.0)
 
     def run(self) -> None:
         while True:
             while self.connection.poll(None if not self.waiting else 0):
                 self._take(self.connection.recv())
-            batch, size, late = next_batch(self.waiting, time.monotonic(), self.cost_s.__getitem__)
+            now = time.monotonic()
+            batch, size, late = next_batch(self.waiting, now, self._cost_s)
             for request in late:
                 self._answer(request, None, 0, 0.0)
+            for avatar in {request.avatar for request in late if request.deadline > now} & set(self.avatars):
+                self.avatars[avatar].cost_s[1] *= FORGET  # what was slow once is tried again
             if batch:
                 self._draw(batch, size)
 
+    def _cost_s(self, avatar: str, size: int) -> float:
+        return self.avatars[avatar].cost_s[size] if avatar in self.avatars else 0.0
+
     def _take(self, message: object) -> None:
         if isinstance(message, Request):
-            if message.avatar in self.avatars:
-                self.waiting.append(message)
+            self.waiting.append(message)
             return
         assert isinstance(message, tuple)
         kind, name, *rest = message
         if kind == "forget":
             self.avatars.pop(name, None)
             return
+        path, costs = rest
         try:
-            self.avatars[name] = _Loaded(self.load(*rest), self.device, self.dtype)
-            self.connection.send(("ready", name, self._warm(self.avatars[name])))
+            avatar = _Loaded(self.load(path), self.device, self.dtype)
+            known = self._warm(avatar, costs)
         except Exception as error:
-            self.avatars.pop(name, None)
             self.connection.send(("failed", name, str(error) or type(error).__name__))
+        else:
+            self.avatars[name] = avatar
+            self.connection.send(("ready", name, known))
 
-    def _warm(self, avatar: _Loaded) -> dict[int, float]:
+    def _warm(self, avatar: _Loaded, costs: dict[int, float] | None) -> dict[int, float]:
         """Seconds of a batch of each size: the first ones pay for what a device prepares."""
+        if costs is not None:  # a successor is wanted at once
+            avatar.draw([0], np.zeros((1, 80, 16), np.float32), 1)
+            avatar.cost_s.update(costs)
+            return costs
         for size in BUCKETS:
             mels = np.zeros((size, 80, 16), np.float32)
             avatar.draw([0] * size, mels, size)
-            began = time.monotonic()
-            avatar.draw([0] * size, mels, size)
-            self.cost_s[size] = max(self.cost_s[size], time.monotonic() - began)
-        return dict(self.cost_s)
+            seconds = []
+            for _ in range(RUNS):
+                began = time.monotonic()
+                avatar.draw([0] * size, mels, size)
+                seconds.append(time.monotonic() - began)
+            avatar.cost_s[size] = min(seconds)
+        return dict(avatar.cost_s)
 
     def _draw(self, batch: list[Request], size: int) -> None:
         avatar = self.avatars.get(batch[0].avatar)
-        if avatar is None:
+        if avatar is None:  # forgotten, or not loaded yet
+            for request in batch:
+                self._answer(request, None, 0, 0.0)
             return
         began = time.monotonic()
         mouths_NhSC = avatar.draw([request.frame for request in batch], np.stack([one.mel_MS for one in batch]), size)
         seconds = time.monotonic() - began
-        self.cost_s[size] += SMOOTHING * (seconds - self.cost_s[size])
+        avatar.cost_s[size] += SMOOTHING * (seconds - avatar.cost_s[size])
         for request, mouth_hSC in zip(batch, mouths_NhSC, strict=True):
             self._answer(request, mouth_hSC, size, seconds)
 

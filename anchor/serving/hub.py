@@ -32,14 +32,14 @@ class Viewer:
         queue = self._queues[packet.kind]
         if packet.kind == "h264":
             if queue.qsize() > MOST_BEHIND:
-                self.num_dropped += self._empty(queue)
+                self._drop(queue)
                 self._is_waiting_for_key = True
                 self._hub.want_key()
             if self._is_waiting_for_key and not packet.is_key:
                 return
             self._is_waiting_for_key = False
         elif queue.qsize() > MOST_BEHIND:
-            self.num_dropped += self._empty(queue)
+            self._drop(queue)
         queue.put_nowait(packet)
 
     def end(self) -> None:
@@ -52,12 +52,12 @@ class Viewer:
         self._hub.leave(self)
         self.end()
 
-    @staticmethod
-    def _empty(queue: asyncio.Queue[Packet | None]) -> int:
+    def _drop(self, queue: asyncio.Queue[Packet | None]) -> None:
         count = queue.qsize()
         while not queue.empty():
             queue.get_nowait()
-        return count
+        self.num_dropped += count
+        self._hub.num_dropped += count
 
 
 class Hub:
@@ -66,6 +66,7 @@ class Hub:
     def __init__(self) -> None:
         self._viewers: set[Viewer] = set()
         self._wants_key = False
+        self.num_dropped = 0  # packets, for all who were too slow
 
     @property
     def num_viewers(self) -> int:

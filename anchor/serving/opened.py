@@ -12,7 +12,7 @@ import numpy as np
 from anchor.avatars.avatar import Avatar
 from anchor.serving.avatar import Action
 from anchor.serving.drawing import Face
-from anchor.serving.station import OpenAvatar
+from anchor.serving.shelf import OpenAvatar
 
 __all__ = ["PackageStage", "load_face", "open_avatar"]
 

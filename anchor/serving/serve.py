@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ import torch
 from anchor.device import resolve_device
 from anchor.errors import ConfigError
 from anchor.serving.access import Access
+from anchor.serving.journal import Form, Journal
 from anchor.speech.voices import open_voices
 
 __all__ = ["serve"]
@@ -41,6 +42,7 @@ def serve(
     llm_url: str = "",
     llm_model: str = "",
     llm_prompt: Path | None = None,
+    logs: Form = "text",
     certificate: Path | None = None,
     key: Path | None = None,
 ) -> None:
@@ -48,13 +50,15 @@ def serve(
 
     avatars: a folder of avatars, or one. device, precision: of the process that draws; auto takes bfloat16 where the
     processor computes in it, float16 on a card. threads: of that process.
-    max_speaking: sessions that may speak at once, 0 for as many as the process was measured to draw in time; one more
-    gets status 503. tokens: a JSON file of who may do what; without it only this machine may connect.
-    label: what stands in the corner of every picture, empty for none: see to it that the law is kept where you are.
+    max_speaking: sessions that may speak at once, 0 for as many as the machine was measured to keep at 25 pictures a
+    second; one more gets status 503. tokens: a JSON file of who may do what; without it only this machine may connect.
+    port: 0 takes a free one. label: what stands in the corner of every picture, empty for none: see to it that the law
+    is kept where you are.
     lease_seconds: after which a session that nobody watches is closed.
     tts: voices in order of preference, as in anchor speak: xtts:http://HOST:8000?speaker=NAME,espeak. voice, rate: of
     espeak. llm.url, llm.model: of a server with OpenAI's chat route, which answers what sessions are asked; its key is
     taken from the environment, ANCHOR_LLM_KEY. llm.prompt: a text file of what the model is told to be.
+    logs: one line an event, as text or json; neither tokens, nor session ids, nor what is said stands in them.
     certificate, key: PEM files for https, which browsers want for a microphone from another machine.
     """
     try:
@@ -91,28 +95,54 @@ def serve(
     settings = Settings(
         str(where), choose_precision(where, precision), threads, 0, max_sessions, max_speaking, label, lease_seconds
     )
-    station = Station(open_avatar, load_face, settings, voices.flow)
+    journal = Journal(logs)
+    journal.take_over("uvicorn", "uvicorn.error", "asyncio", "aioice", "aiortc")
+    station = Station(open_avatar, load_face, settings, voices.flow, journal)
 
     async def begin() -> None:
         wrong = await station.start(avatars)
         for sentence in wrong:
-            print(f"anchor serve: left out: {sentence}", flush=True)
-        print(
-            f"{', '.join(station.avatars)} on air: {'https' if key else 'http'}://{host}:{port}/  drawn on {where} in "
-            f"{settings.precision}; up to {station.max_speaking} may speak at once, {max_sessions} be open",
-            flush=True,
+            journal.tell("left_out", {"reason": sentence}, f"anchor serve: left out: {sentence}")
+        address = f"{'https' if key else 'http'}://{host}:{bound.getsockname()[1]}/"
+        rooms = {name: station.limit(name) for name in station.avatars}
+        about = {
+            "url": address, "device": str(where), "precision": settings.precision, "speaking": rooms,
+            "sessions": max_sessions, "pid": os.getpid(), "drawing_pid": station.drawer.pid,
+        }  # fmt: skip
+        may_speak = ", ".join(f"{count} of {name}" for name, count in rooms.items())
+        journal.tell(
+            "on_air",
+            about,
+            f"{', '.join(rooms)} on air: {address}  drawn on {where} in {settings.precision}; at once may speak: "
+            f"{may_speak}; up to {max_sessions} sessions may be open",
         )
+        _reload_on_hangup(station)
 
     with _free(host, port) as bound:
-        logging.getLogger("aioice").setLevel(logging.WARNING)
         config = uvicorn.Config(
-            make_app(station, access, begin, minds), log_level="warning", ws_max_size=1 << 17,
+            make_app(station, access, begin, minds), log_config=None, access_log=False, ws_max_size=1 << 17,
             timeout_graceful_shutdown=25, ssl_certfile=certificate, ssl_keyfile=key, server_header=False,
         )  # fmt: skip
         server = _leaving_server(config, station)
         server.run(sockets=[bound])
         if not server.started:
             raise ConfigError("The server did not start; the lines above say why.")
+
+
+def _reload_on_hangup(station: Any) -> None:
+    """SIGHUP looks into the folder of avatars again, as `POST /api/reload` does."""
+    loop, tasks, has_terminal = asyncio.get_running_loop(), set(), os.isatty(0)
+
+    def reload() -> None:
+        if has_terminal and not os.isatty(0):  # it was closed, and nobody else will end us
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        task = loop.create_task(station.reload())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, reload)
 
 
 def _leaving_server(config: Any, station: Any) -> Any:
@@ -131,7 +161,8 @@ def _leaving_server(config: Any, station: Any) -> Any:
 
         async def _leave(self) -> None:
             if station.num_speaking:
-                print("anchor serve: sessions finish their sentence; once more to end at once", flush=True)
+                sentence = "anchor serve: sessions finish their sentence; once more to end at once"
+                station.journal.tell("finishing", {"speaking": station.num_speaking}, sentence)
             await station.leave()
             self.should_exit = True
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -37,7 +37,15 @@ class SessionStats:
     late: int = 0  # of them, those whose picture was not there in time
     skipped: int = 0  # pictures left out to keep the clock
     restarts: int = 0  # of the clock
+    starved: int = 0  # ticks in which a stream of speech was dry
+    interruptions: int = 0
+    dropped: int = 0  # packets, for readers that were too slow
     batch_sizes: Counter[int] = field(default_factory=Counter)
+
+    def __iadd__(self, other: SessionStats) -> SessionStats:
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+        return self
 
 
 class Session:
@@ -68,6 +76,7 @@ class Session:
         self._was_speaking = False
         self._task: asyncio.Task[None] | None = None
         self._began = 0.0  # s, as time.monotonic counts, of tick 0
+        self._asked: dict[str, float] = {}  # s: when a speech was asked for whose first sound or lip is still to leave
         self.tick = 0
 
     @property
@@ -80,10 +89,24 @@ class Session:
         """Of the pictures, in pixels."""
         return self._stage.height
 
+    @property
+    def began(self) -> float:
+        """When tick 0 was due, in seconds since 1970; tick k is due ``k * TICK_S`` later."""
+        return self._began + time.time() - time.monotonic()
+
     def start(self) -> None:
         """Let the clock run. All sessions tick together, so that their mouths are drawn in common batches."""
         self._began = (time.monotonic() // TICK_S + 1) * TICK_S
         self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def ask(self) -> None:
+        """A speech is asked for now: ``first_sound`` and ``first_lip`` will tell how long they took."""
+        self._asked = dict.fromkeys(("first_sound", "first_lip"), time.monotonic())
+
+    def count(self) -> SessionStats:
+        """What was counted so far."""
+        self.stats.starved, self.stats.dropped = self.timeline.num_starved, self.hub.num_dropped
+        return self.stats
 
     async def close(self) -> None:
         """Stop the clock, and end what is watched."""
@@ -97,6 +120,8 @@ class Session:
         """Be silent at once; the seconds of speech that nobody will hear."""
         dropped_s = self.timeline.interrupt()
         self._mouths.clear()
+        self._asked.clear()
+        self.stats.interruptions += 1
         self._on_event("interrupted", {"epoch": self.timeline.epoch, "dropped_s": round(dropped_s, 3)})
         return dropped_s
 
@@ -146,7 +171,13 @@ class Session:
                     self.hub.publish(packets)
                 else:
                     self.hub.publish(self._painter.silence(packets))
+            self._tell_first("first_sound", tick.is_speaking)
+            self._tell_first("first_lip", mouth is not None)
             self.tick += 1
+
+    def _tell_first(self, what: str, has_left: bool) -> None:
+        if has_left and what in self._asked:
+            self._on_event(what, {"ms": round(1000 * (time.monotonic() - self._asked.pop(what)))})
 
     def _step(self) -> tuple[Tick, Step, tuple[int, np.ndarray] | None]:
         """What is shown now: the tick, the avatar's picture, and ``(picture it was drawn for, mouth)``."""

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import os
 import secrets
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import numpy as np
 
 from anchor.errors import AnchorError, ConfigError
-from anchor.serving.avatar import Action, StagePictures, Walk
+from anchor.ops.mel import log_mel
+from anchor.serving.capacity import MOST, Room
 from anchor.serving.director import Director
 from anchor.serving.drawer import Drawer
 from anchor.serving.drawing import Drawn, Load
-from anchor.serving.session import TICK_S, Session
+from anchor.serving.journal import Journal
+from anchor.serving.live import Live
+from anchor.serving.metrics import Histogram
+from anchor.serving.session import Session, SessionStats
+from anchor.serving.shelf import Changes, OpenAvatar, Shelf
+from anchor.serving.timeline import HEARD
 from anchor.serving.voices import Speak
 from anchor.speech.voices import open_voices
 
-__all__ = ["BusyError", "Live", "OpenAvatar", "Settings", "Station", "UnknownError"]
+__all__ = ["BusyError", "Live", "Settings", "Station", "UnknownError"]
 
 RETRY_S = 10  # what a refused client is told to wait
-EVENTS_KEPT = 200  # of a session, for who asks late
-SHARE = 0.7  # of the drawing process's time may be promised: the rest is for what nobody foresees
+QUIET = ("state", "speaking", "silent")  # events that happen all the time: not for the journal
 
 
 class BusyError(AnchorError, RuntimeError):
@@ -43,22 +51,6 @@ class UnknownError(AnchorError, KeyError):
 
 
 @dataclass(frozen=True)
-class OpenAvatar:
-    """An avatar as the server shows it."""
-
-    name: str
-    path: str
-    stage: StagePictures
-    idle: Action
-    speaking: Action | None = None  # where it does not speak while idling goes on
-    actions: tuple[Action, ...] = ()
-
-    def walk(self) -> Walk:
-        """For a session of its own."""
-        return Walk(self.idle, self.speaking, self.actions)
-
-
-@dataclass(frozen=True)
 class Settings:
     """How a station runs."""
 
@@ -67,34 +59,9 @@ class Settings:
     threads: int = 1  # of the drawing process
     workers: int = 0  # threads that paste and encode; 0: one for each core
     max_sessions: int = 16
-    max_speaking: int = 0  # 0: as many as the drawing process was measured to keep up with
+    max_speaking: int = 0  # 0: as many as the machine was measured to keep up with
     label: str = "AI generated"  # in the corner of every picture; empty for none
     lease_s: float = 8.0  # a session that nobody watches and nobody asks for is closed after it
-
-
-@dataclass
-class Live:
-    """A session and what belongs to it."""
-
-    id: str
-    session: Session
-    director: Director
-    owner: str
-    events: deque[dict[str, object]] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
-    listeners: set[asyncio.Queue[dict[str, object]]] = field(default_factory=set)
-    closers: set[Callable[[], Any]] = field(default_factory=set)  # what ends with the session
-    seen: float = field(default_factory=time.monotonic)
-
-    def touch(self) -> None:
-        """Somebody is there."""
-        self.seen = time.monotonic()
-
-    def tell(self, name: str, about: Mapping[str, object]) -> None:
-        """An event, to those who listen now and to those who ask later."""
-        event = {"event": name, "at": round(time.time(), 3), "tick": self.session.tick, **about}
-        self.events.append(event)
-        for queue in self.listeners:
-            queue.put_nowait(event)
 
 
 class Station:
@@ -105,23 +72,30 @@ class Station:
         load: what the drawing process makes of the same path; a function that can be found by its name.
         settings: see :class:`Settings`.
         speak: the voice; by default the embedded one.
+        journal: where events go; by default nowhere.
     """
 
     def __init__(
-        self, open_avatar: Callable[[Path], OpenAvatar], load: Load, settings: Settings, speak: Speak | None = None
-    ) -> None:
-        self.settings = settings
-        self.avatars: dict[str, OpenAvatar] = {}
-        self.costs: dict[str, dict[int, float]] = {}  # s of a batch, by avatar and size
+        self, open_avatar: Callable[[Path], OpenAvatar], load: Load, settings: Settings, speak: Speak | None = None,
+        journal: Journal | None = None,
+    ) -> None:  # fmt: skip
+        self.settings, self.journal = settings, journal
+        self.first_sound, self.first_lip, self.drawing_s = Histogram(), Histogram(), 0.0
         self.sessions: dict[str, Live] = {}
         self.num_refused = 0
         self.num_opened = 0
         self.is_leaving = self._has_left = False
         self.began = time.monotonic()
-        self._open_avatar, self._speak = open_avatar, speak or open_voices(()).flow
+        self._speak = speak or open_voices(()).flow
         self._by_number: dict[int, Live] = {}
         self._numbers = itertools.count(1)
-        self._drawer = Drawer(load, self._take, settings.device, settings.precision, settings.threads)
+        self._drawer = Drawer(
+            load, self._take, settings.device, settings.precision, settings.threads, self._tell_journal
+        )
+        self._shelf = Shelf(open_avatar, self._drawer)
+        self._room = Room(settings.threads, settings.device == "cpu")
+        self._total = SessionStats()  # of sessions that have ended
+        self._folder = Path()
         self._workers = ThreadPoolExecutor(settings.workers or os.cpu_count() or 1, thread_name_prefix="picture")
         self._reaper: asyncio.Task[None] | None = None
 
@@ -131,19 +105,28 @@ class Station:
         return self._drawer
 
     @property
-    def max_speaking(self) -> int:
-        """Sessions that may speak at once: what was asked for, or what batches of the slowest avatar allow."""
-        if self.settings.max_speaking:
-            return self.settings.max_speaking
-        if not self.costs:
-            return self.settings.max_sessions
-        rates = [max(size / max(cost, 1e-6) for size, cost in costs.items()) for costs in self.costs.values()]
-        return max(1, min(self.settings.max_sessions, int(SHARE * min(rates) * TICK_S)))
+    def avatars(self) -> dict[str, OpenAvatar]:
+        """Those that may be picked, by name."""
+        return self._shelf.avatars
 
     @property
     def num_speaking(self) -> int:
         """Sessions that have something to say."""
-        return sum(live.session.timeline.is_speaking or live.director.is_busy for live in self.sessions.values())
+        return sum(live.is_speaking for live in self.sessions.values())
+
+    def limit(self, avatar: str) -> int:
+        """How many sessions of this avatar alone may speak at once: as asked for, or as its costs allow."""
+        most = self.settings.max_speaking or self.settings.max_sessions
+        cost = self._shelf.costs.get(self.avatars[avatar].key)
+        return most if cost is None or self.settings.max_speaking else self._room.limit(cost, min(most, MOST))
+
+    def total_stats(self) -> SessionStats:
+        """Of all sessions since the start."""
+        total = SessionStats()
+        total += self._total
+        for live in self.sessions.values():
+            total += live.session.count()
+        return total
 
     async def start(self, avatars: Path) -> list[str]:
         """Open every avatar of a folder, and begin; the sentences about those that cannot be used.
@@ -152,38 +135,25 @@ class Station:
             ConfigError: there is none.
         """
         await self._drawer.start()
-        wrong = await self.reload(avatars)
+        self._folder = avatars
+        loop = asyncio.get_running_loop()
+        warm = loop.run_in_executor(None, log_mel, np.zeros(HEARD, np.float32))  # imports what the first tick would
+        wrong = (await self._shelf.load(avatars)).refused
+        await warm
         if not self.avatars:
             await self._drawer.close()
             raise ConfigError(
                 f"avatars={avatars} holds no avatar that can be used. {' '.join(wrong)} "
                 f"Make one: anchor avatar build video=... checkpoint=... out={avatars}/NAME"
             )
-        self._reaper = asyncio.get_running_loop().create_task(self._reap())
+        self._reaper = loop.create_task(self._reap())
         return wrong
 
-    async def reload(self, avatars: Path) -> list[str]:
-        """Take in avatars that are new or changed in the folder; the sentences about those that cannot be used.
-
-        Sessions keep the pictures that they have.
-        """
-        loop = asyncio.get_running_loop()
-        folders = sorted(path for path in avatars.iterdir() if path.is_dir()) if avatars.is_dir() else []
-        if (avatars / "avatar.json").is_file():
-            folders = [avatars]
-        wrong = []
-        for folder in folders:
-            try:
-                opened = await loop.run_in_executor(None, self._open_avatar, folder)
-                self.costs[opened.name] = await self._drawer.add(opened.name, str(folder))
-                self.avatars[opened.name] = opened
-            except AnchorError as error:
-                wrong.append(f"{folder.name}: {error}")
-        gone = [name for name, avatar in self.avatars.items() if not Path(avatar.path).is_dir()]
-        for name in gone:
-            del self.avatars[name], self.costs[name]
-            self._drawer.forget(name)
-        return wrong
+    async def reload(self) -> Changes:
+        """Look into the folder again. Sessions keep what they show; one that is broken leaves the old one on air."""
+        changes = await self._shelf.load(self._folder)
+        self._tell_journal("reloaded", dataclasses.asdict(changes))
+        return changes
 
     def open(self, avatar: str, owner: str) -> Live:
         """A new session.
@@ -196,8 +166,7 @@ class Station:
         if self.is_leaving:
             raise BusyError("The server is leaving. Try another one.")
         if len(self.sessions) >= self.settings.max_sessions:
-            self.num_refused += 1
-            raise BusyError(f"{len(self.sessions)} sessions are open, and there is no room for more. Try again later.")
+            self._refuse(f"{len(self.sessions)} sessions are open, and there is no room for more. Try again later.")
         number = next(self._numbers)
         events: list[Live] = []
 
@@ -206,20 +175,16 @@ class Station:
                 live.tell(name, about)
 
         session = Session(
-            number,
-            chosen.name,
-            chosen.stage,
-            chosen.walk(),
-            self._drawer.submit,
-            self._workers,
-            tell,
+            number, chosen.key, chosen.stage, chosen.walk(), self._drawer.submit, self._workers, tell,
             self.settings.label,
-        )
-        live = Live(secrets.token_urlsafe(18), session, Director(session, self._speak, tell), owner)
+        )  # fmt: skip
+        director = Director(session, self._speak, tell)
+        live = Live(secrets.token_urlsafe(18), session, director, owner, chosen, self._hear)
         events.append(live)
         self.sessions[live.id] = self._by_number[number] = live
         self.num_opened += 1
         session.start()
+        live.tell("opened", {"avatar": chosen.name, "owner": owner})
         return live
 
     def find(self, id: str, owner: str = "") -> Live:
@@ -234,23 +199,36 @@ class Station:
         live.touch()
         return live
 
+    def admit(self, live: Live) -> None:
+        """See that one more may speak.
+
+        Raises:
+            BusyError: as many others speak as the machine can draw.
+        """
+        if live.is_speaking:
+            return
+        keys = Counter(one.session.avatar for one in self.sessions.values() if one.is_speaking)
+        count = keys.total()
+        keys[live.session.avatar] += 1
+        most = self.settings.max_speaking
+        if count >= most if most else not self._room.holds(keys, self._shelf.costs):
+            self._refuse(
+                f"{count} sessions are speaking, as many as this machine keeps at 25 pictures a second. "
+                "Try again later."
+            )
+
     def say(self, live: Live, text: Any) -> int:
         """Let a session speak; the number of its utterance.
 
         Raises:
             BusyError: as many others speak as the machine can draw.
         """
-        if (
-            not live.director.is_busy
-            and not live.session.timeline.is_speaking
-            and self.num_speaking >= self.max_speaking
-        ):
-            self.num_refused += 1
-            raise BusyError(
-                f"{self.num_speaking} sessions are speaking, as many as this machine keeps at 25 pictures a second. "
-                "Try again later."
-            )
-        return live.director.say(text)
+        self.admit(live)
+        was_speaking = live.is_speaking
+        number = live.director.say(text)
+        if not was_speaking:
+            live.session.ask()
+        return number
 
     def change(self, live: Live, avatar: str) -> None:
         """Another avatar in the middle of a session.
@@ -259,17 +237,15 @@ class Station:
             UnknownError: there is none of that name.
             ConfigError: its pictures have another size.
         """
-        chosen = self._avatar(avatar)
-        before = self.avatars.get(live.session.avatar)
-        if before is not None and (chosen.stage.width, chosen.stage.height) != (
-            before.stage.width,
-            before.stage.height,
-        ):
+        chosen, before = self._avatar(avatar), live.avatar
+        sizes = [(one.stage.width, one.stage.height) for one in (chosen, before)]
+        if sizes[0] != sizes[1]:
             raise ConfigError(
-                f"{avatar} has {chosen.stage.width} x {chosen.stage.height} pixels and this session "
-                f"{before.stage.width} x {before.stage.height}. Build avatars that are exchanged with one size=."
+                f"{avatar} has {sizes[0][0]} x {sizes[0][1]} pixels and this session {sizes[1][0]} x {sizes[1][1]}. "
+                "Build avatars that are exchanged with one size."
             )
-        live.session.change(chosen.name, chosen.stage, chosen.walk())
+        live.avatar = chosen
+        live.session.change(chosen.key, chosen.stage, chosen.walk())
         live.tell("avatar", {"name": chosen.name})
 
     async def close(self, live: Live) -> None:
@@ -277,7 +253,10 @@ class Station:
         if self.sessions.pop(live.id, None) is None:
             return
         self._by_number.pop(live.session.number, None)
-        live.tell("closed", {})
+        stats = live.session.count()
+        self._total += stats
+        numbers = {**dataclasses.asdict(stats), **live.report}
+        live.tell("closed", {key: value for key, value in numbers.items() if key != "batch_sizes"})
         await live.director.close()
         await live.session.close()
         for closer in tuple(live.closers):
@@ -291,6 +270,7 @@ class Station:
         if self._has_left:
             return
         self.is_leaving = self._has_left = True
+        self._tell_journal("leaving", {"speaking": self.num_speaking})
         deadline = time.monotonic() + patience_s
         while self.num_speaking and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
@@ -307,7 +287,24 @@ class Station:
             raise UnknownError(f"There is no avatar {name!r}. There are {', '.join(self.avatars) or 'none'}.")
         return chosen
 
+    def _refuse(self, sentence: str) -> NoReturn:
+        self.num_refused += 1
+        self._tell_journal("refused", {"reason": sentence})
+        raise BusyError(sentence)
+
+    def _tell_journal(self, name: str, about: Mapping[str, object]) -> None:
+        if self.journal is not None:
+            self.journal.tell(name, about)
+
+    def _hear(self, live: Live, name: str, about: Mapping[str, object]) -> None:
+        if name in ("first_sound", "first_lip"):
+            getattr(self, name).add(float(about["ms"]) / 1000)  # type: ignore[arg-type]
+        if name not in QUIET:
+            queue = {"waiting_s": round(live.session.timeline.waiting_s, 2), "queue": self._drawer.num_waiting}
+            self._tell_journal(name, {"session": live.session.number, "tick": live.session.tick, **about, **queue})
+
     def _take(self, drawn: Drawn) -> None:
+        self.drawing_s += drawn.seconds / max(1, drawn.batch_size)
         live = self._by_number.get(drawn.session)
         if live is not None:
             live.session.take(drawn)
@@ -317,7 +314,8 @@ class Station:
             await asyncio.sleep(1.0)
             now = time.monotonic()
             for live in tuple(self.sessions.values()):
-                if live.listeners or live.session.timeline.is_speaking or live.director.is_busy:
+                if live.listeners or live.is_speaking:
                     live.touch()
                 elif now - live.seen > self.settings.lease_s:
                     await self.close(live)
+            self._shelf.forget_unused({live.session.avatar for live in self.sessions.values()})

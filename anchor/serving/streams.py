@@ -14,25 +14,15 @@ from fastapi import WebSocket, WebSocketDisconnect
 from anchor.errors import AnchorError, ConfigError
 from anchor.serving.access import Access, RateError
 from anchor.serving.containers import FragmentedMp4
+from anchor.serving.live import Live
 from anchor.serving.sound import SoundMaker
-from anchor.serving.station import Live, Station, UnknownError
+from anchor.serving.station import BusyError, Station, UnknownError
 
-__all__ = ["hear", "send_film", "serve_socket", "show_state", "tell_events"]
+__all__ = ["hear", "send_film", "serve_socket", "tell_events"]
 
 MOST_MESSAGE = 64 * 1024  # bytes of one piece of streamed speech, 2 s of 16 kHz
+MOST_REPORT = 1024  # characters of what a page tells of itself
 STREAM_AHEAD_S = 10.0  # of streamed speech that may wait: more is refused
-
-
-def show_state(live: Live) -> dict[str, Any]:
-    """What a session is doing, in numbers."""
-    session, stats = live.session, live.session.stats
-    return {
-        "avatar": session.avatar, "tick": session.tick, "epoch": session.timeline.epoch,
-        "is_speaking": session.timeline.is_speaking or live.director.is_busy, "viewers": session.hub.num_viewers,
-        "mouths": stats.spoken, "late": stats.late, "skipped": stats.skipped, "starved": session.timeline.num_starved,
-        "waiting_s": round(session.timeline.waiting_s, 3),
-        "batch_sizes": {str(size): count for size, count in sorted(stats.batch_sizes.items())},
-    }  # fmt: skip
 
 
 async def serve_socket(
@@ -45,6 +35,8 @@ async def serve_socket(
         return
     try:
         await serve(socket, live)
+    except BusyError as error:
+        await socket.close(1013, str(error)[:120])
     except AnchorError as error:
         await socket.close(4400, str(error)[:120])
     except (WebSocketDisconnect, RuntimeError):
@@ -55,7 +47,10 @@ async def serve_socket(
 
 
 async def tell_events(socket: WebSocket, live: Live) -> None:
-    """Events as they happen, and the state every second; whatever the client sends says that it lives."""
+    """Events as they happen, and the state every second.
+
+    Whatever the client sends says that it lives; JSON tells what it sees, as ``{"rate": 25, "skew_ms": 12}``.
+    """
     queue: asyncio.Queue[dict[str, object]] = asyncio.Queue()
     live.listeners.add(queue)
 
@@ -64,12 +59,14 @@ async def tell_events(socket: WebSocket, live: Live) -> None:
             with contextlib.suppress(asyncio.TimeoutError):
                 await socket.send_json(await asyncio.wait_for(queue.get(), 1.0))
                 continue
-            await socket.send_json({"event": "state", **show_state(live)})
+            await socket.send_json({"event": "state", **live.show()})
 
     async def listen() -> None:
         while True:
-            await socket.receive_text()
+            text = await socket.receive_text()
             live.touch()
+            if text.startswith("{") and len(text) <= MOST_REPORT:
+                live.take_report(_parse(text))
 
     try:
         await _first_of(tell(), listen())
@@ -106,7 +103,7 @@ async def send_film(socket: WebSocket, live: Live) -> None:
             pass
 
 
-async def hear(socket: WebSocket, live: Live) -> None:
+async def hear(station: Station, socket: WebSocket, live: Live) -> None:
     """Speech as int16 PCM in binary messages, after one of JSON: ``{"rate": 16000}``; ``{"end": true}`` ends it."""
     timeline = live.session.timeline
     maker, epoch = None, timeline.epoch
@@ -123,6 +120,7 @@ async def hear(socket: WebSocket, live: Live) -> None:
                 maker = None
                 continue
             maker, epoch = SoundMaker(_rate(about)), timeline.epoch
+            station.admit(live)
             continue
         data = message.get("bytes") or b""
         if maker is None:

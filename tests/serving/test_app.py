@@ -187,6 +187,18 @@ def test_another_role_in_the_middle_of_a_session(http, server):
     assert http.post(f"/api/sessions/{id}/act", json={"name": "wave"}).status_code == 200
 
 
+def test_avatars_are_taken_in_without_a_restart(http, server):
+    (server.folder / "eve").mkdir()
+    try:
+        assert http.post("/api/reload").json()["added"] == ["eve"]
+        assert [avatar["name"] for avatar in http.get("/api/avatars").json()] == ["ann", "bob", "eve"]
+        assert 'limit{avatar="eve"} 2' in http.get("/metrics").text
+    finally:
+        (server.folder / "eve").rmdir()
+    assert http.post("/api/reload").json()["removed"] == ["eve"]
+    assert http.post("/api/sessions", json={"avatar": "eve"}).status_code == 404
+
+
 def test_keys_have_scopes_and_rates():
     key = Key("studio", frozenset({"view"}), per_minute=3)
     access = Access({"a" * 20: key})

@@ -31,13 +31,20 @@ def test_nothing_is_drawn_that_nobody_waits_for():
 
 
 def test_a_picture_in_a_hurry_does_not_wait_for_a_full_batch():
-    def cost_s(size):
+    def cost_s(avatar, size):
         return 0.01 * size
 
     waiting = [request(i, 0.045) for i in range(8)]
     batch, size, late = next_batch(waiting, 0.0, cost_s)
     assert (len(batch), size, late) == (4, 4, [])
     assert len(waiting) == 4
+
+
+def test_a_slow_network_makes_only_its_own_pictures_late():
+    waiting = [request(0, 0.1, "ann"), request(1, 0.1, "bob")]
+    batch, _, late = next_batch(waiting, 0.0, lambda avatar, size: {"ann": 0.01, "bob": 0.5}[avatar])
+    assert [one.session for one in batch] == [0]
+    assert [one.session for one in late] == [1]
 
 
 def test_a_batch_is_of_one_avatar():
@@ -52,7 +59,7 @@ def test_every_request_is_drawn_or_named_late():
     waiting = [request(i, float(rng.uniform(0, 2)), "ab"[i % 2]) for i in range(100)]
     now, drawn, missed = 0.0, [], []
     while waiting:
-        batch, _size, late = next_batch(waiting, now, lambda size: 0.02)
+        batch, _size, late = next_batch(waiting, now, lambda avatar, size: 0.02)
         drawn += [one.session for one in batch]
         missed += [one.session for one in late]
         now += 0.02

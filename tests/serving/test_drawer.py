@@ -27,8 +27,8 @@ async def until(condition, seconds=60.0):
 
 def test_draws_for_all_and_comes_back_after_a_kill(run):
     async def life():
-        answers = []
-        drawer = Drawer(load_face, answers.append)
+        answers, events = [], []
+        drawer = Drawer(load_face, answers.append, on_event=lambda name, about: events.append((name, about)))
         await drawer.start()
         try:
             assert not drawer.submit(request(0, 0)), "nothing is promised before an avatar is there"
@@ -50,11 +50,33 @@ def test_draws_for_all_and_comes_back_after_a_kill(run):
             os.kill(first, signal.SIGKILL)
             await until(lambda: drawer.num_restarts == 1 and drawer.is_alive)
             assert drawer.pid != first
+            assert [name for name, _ in events] == ["drawing_ended", "drawing_back"]
             drawer.submit(request(3, 8, loud=1))
             await until(lambda: answers)
             assert answers[0].session == 3
         finally:
             await drawer.close()
         assert drawer.num_restarts == 1
+
+    run(life())
+
+
+@pytest.mark.slow
+def test_one_that_stands_still_is_replaced(run):
+    async def life():
+        answers = []
+        drawer = Drawer(load_face, answers.append)
+        await drawer.start()
+        try:
+            await drawer.add("ann", "here")
+            first = drawer.pid
+            os.kill(first, signal.SIGSTOP)
+            tick = 0
+            while drawer.pid == first or not drawer.is_alive:
+                drawer.submit(request(0, tick := tick + 1))
+                await asyncio.sleep(0.04)
+            await until(lambda: answers)
+        finally:
+            await drawer.close()
 
     run(life())

@@ -33,6 +33,13 @@ class Artist:
         return True
 
 
+def assert_every_tick_has_a_picture(numbers, session):
+    """But for those that a machine without time leaves out, which are counted."""
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] == 0
+    assert numbers[-1] + 1 - len(numbers) <= session.stats.skipped
+
+
 def make(pictures, workers, walk=None):
     artist, events = Artist(), []
     session = Session(
@@ -57,7 +64,8 @@ def test_what_is_said_comes_out_as_sound_and_picture_of_one_clock(pictures, work
             while (packet := await viewer.get(kind)) is not None:
                 packets[kind].append(packet)
         numbers = [packet.pts for packet in packets["h264"]]
-        assert numbers == list(range(len(numbers))), "a picture for every tick"
+        assert_every_tick_has_a_picture(numbers, session)
+        numbers = range(numbers[-1] + 1)
         assert packets["h264"][0].is_key
         assert len(packets["opus"]) == 2 * len(numbers)
         assert abs(len(packets["aac"]) * 1024 - len(numbers) * 1920) <= 2 * 1024
@@ -89,7 +97,7 @@ def test_a_late_picture_never_holds_up_the_clock(pictures, workers, run):
         session.start()
         numbers = [(await viewer.get("h264")).pts for _ in range(15)]
         await session.close()
-        assert numbers == list(range(15))
+        assert_every_tick_has_a_picture(numbers, session)
         assert session.stats.late == 14
 
     run(life())

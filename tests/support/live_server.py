@@ -18,7 +18,8 @@ from anchor.serving.access import Access
 from anchor.serving.app import make_app
 from anchor.serving.avatar import Action
 from anchor.serving.drawing import Face
-from anchor.serving.station import OpenAvatar, Settings, Station
+from anchor.serving.shelf import OpenAvatar
+from anchor.serving.station import Settings, Station
 
 SIZE = 96
 
@@ -86,6 +87,7 @@ class Server:
     """A server on a free port of this machine, in a thread of its own."""
 
     def __init__(self, folder, access=None, speak=None, minds=None, **settings) -> None:
+        self.folder = folder
         self.station = Station(open_avatar, load_face, Settings(**settings), speak)
         app = make_app(self.station, access or Access(), lambda: self.station.start(folder), minds)
         self._uvicorn = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws_max_size=1 << 17))

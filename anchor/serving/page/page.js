@@ -60,7 +60,7 @@ async function begin() {
   events = socket("events");
   events.onmessage = (message) => happened(JSON.parse(message.data));
   events.onclose = () => notice(WORDS[language].gone);
-  setInterval(() => events.readyState === 1 && events.send("alive"), BEAT_MS);
+  setInterval(() => events.readyState === 1 && events.send(JSON.stringify(view)), BEAT_MS);
   if (!(await watchPeer())) watchStream();
   notice("");
 }
@@ -144,16 +144,27 @@ function happened(event) {
 }
 
 let pictures = 0;
+const view = {};  // what is shown here, told to the server with every beat
 function counted() { pictures += 1; video.requestVideoFrameCallback(counted); }
 if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(counted);
 setInterval(async () => {
   $("rate").textContent = String(pictures);
+  view.rate = pictures;
   pictures = 0;
   if (!peer) return;
+  const played = {};
   for (const report of (await peer.getStats()).values()) {
-    if (report.type === "candidate-pair" && report.nominated && report.currentRoundTripTime !== undefined)
-      $("trip").textContent = `${Math.round(1000 * report.currentRoundTripTime)} ms`;
+    if (report.type === "candidate-pair" && report.nominated && report.currentRoundTripTime !== undefined) {
+      view.trip_ms = 1000 * report.currentRoundTripTime;
+      $("trip").textContent = `${Math.round(view.trip_ms)} ms`;
+    }
+    if (report.type !== "inbound-rtp") continue;
+    if (report.estimatedPlayoutTimestamp) played[report.kind] = report.estimatedPlayoutTimestamp;
+    if (report.kind === "video") view.dropped = report.framesDropped;
+    if (report.kind === "video" && report.jitterBufferEmittedCount)
+      view.delay_ms = 1000 * report.jitterBufferDelay / report.jitterBufferEmittedCount;
   }
+  if (played.audio && played.video) view.skew_ms = played.audio - played.video;  // above 0: the picture is late
 }, 1000);
 
 // The microphone: 20 ms pieces of int16 to the session; hands free sends while somebody speaks, and that interrupts.

@@ -1,0 +1,72 @@
+"""A session and everything that belongs to it, as the station keeps it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from anchor.serving.director import Director
+from anchor.serving.session import Session
+from anchor.serving.shelf import OpenAvatar
+
+__all__ = ["Live"]
+
+EVENTS_KEPT = 200  # of a session, for who asks late
+REPORTED = ("rate", "trip_ms", "delay_ms", "skew_ms", "dropped")  # what a page may tell of what it shows
+
+
+@dataclass
+class Live:
+    """A session and what belongs to it."""
+
+    id: str
+    session: Session
+    director: Director
+    owner: str
+    avatar: OpenAvatar
+    hear: Callable[[Live, str, Mapping[str, object]], None] = lambda live, name, about: None  # every event
+    events: deque[dict[str, object]] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    listeners: set[asyncio.Queue[dict[str, object]]] = field(default_factory=set)
+    closers: set[Callable[[], Any]] = field(default_factory=set)  # what ends with the session
+    report: dict[str, float] = field(default_factory=dict)  # what its page last said of rate, delay and skew
+    seen: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether it has something to say."""
+        return self.session.timeline.is_speaking or self.director.is_busy
+
+    def touch(self) -> None:
+        """Somebody is there."""
+        self.seen = time.monotonic()
+
+    def tell(self, name: str, about: Mapping[str, object]) -> None:
+        """An event, to those who listen now and to those who ask later."""
+        event = {"event": name, "at": round(time.time(), 3), "tick": self.session.tick, **about}
+        self.events.append(event)
+        self.hear(self, name, about)
+        for queue in self.listeners:
+            queue.put_nowait(event)
+
+    def take_report(self, about: Mapping[str, Any]) -> None:
+        """What its page says that it shows: pictures a second, delays and skew in ms; anything else is left out."""
+        for key in REPORTED:
+            value = about.get(key)
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+                self.report[key] = max(-1e6, min(1e6, float(value)))
+
+    def show(self) -> dict[str, Any]:
+        """What it is doing, in numbers."""
+        session, stats = self.session, self.session.count()
+        return {
+            "avatar": self.avatar.name, "began": round(session.began, 3), "tick": session.tick,
+            "epoch": session.timeline.epoch, "is_speaking": self.is_speaking, "viewers": session.hub.num_viewers,
+            "mouths": stats.spoken, "late": stats.late, "skipped": stats.skipped, "starved": stats.starved,
+            "dropped": stats.dropped, "waiting_s": round(session.timeline.waiting_s, 3), "viewer": dict(self.report),
+            "batch_sizes": {str(size): count for size, count in sorted(stats.batch_sizes.items())},
+        }  # fmt: skip

@@ -1,10 +1,14 @@
 """What each part of the GAN stage is worth on one real person in high definition.
 
-    python benchmarks/quality_table.py VIDEO.mp4 EXPERT.ckpt [out=FOLDER] [steps=200] [base_steps=500]
+    python benchmarks/quality_table.py VIDEO.mp4 EXPERT.ckpt [judge=ANOTHER_EXPERT.ckpt] [out=FOLDER] [steps=120]
+        [base_steps=500] [others=SHARDS,SHARDS] [batch=4] [rows=NAME;NAME]
 
-The last 10 s of the video are held out. A base generator is taught on the rest; from it the quality stage starts once
-for each variant, with the same data and seed. Scores are of the averaged weights on the held-out windows, as
-``anchor train`` validates. What is in the folder already is not made again.
+The last 10 s of the video are held out. A base generator is taught on the rest (and on ``others``, other people's
+shards, of which the person makes up half the windows); from it the quality stage starts once for each row, with the
+same data and seed. The controls train as long without any adversary. Then `anchor evaluate` draws the held-out seconds
+with the averaged weights of all rows at once: its report shows them side by side, and this prints its scores.
+``judge`` is an expert that taught nobody here: the sync columns are its word, beside what it says of the real mouths.
+What is in the folder already is not made again.
 """
 
 from __future__ import annotations
@@ -16,64 +20,112 @@ from pathlib import Path
 
 MODEL = "hd192"
 SIZE = "192"
-PLAIN = ["module.feature_weight=0", "module.r1_weight=0", "module.mouth_discriminator=null"]
+SILENT = [
+    "module.feature_weight=0", "module.r1_weight=0", "module.mouth_discriminator=null", "module.adversarial_weight=0",
+]  # fmt: skip
 VARIANTS: dict[str, list[str]] = {
-    "no adversary, edges": [*PLAIN, "module.adversarial_weight=0"],
-    "no adversary, edges of 3 scales": [*PLAIN, "module.adversarial_weight=0", "module.detail_levels=3"],
-    "no adversary, pyramid": [*PLAIN, "module.adversarial_weight=0", "module.detail=pyramid", "module.detail_levels=3"],
-    "hinge": PLAIN,
-    "hinge, features": PLAIN[1:],
-    "hinge, features, R1": PLAIN[2:],
-    "hinge, features, R1, mouth": [],
+    "control: no adversary": SILENT,
+    "control, no jitter loss": [*SILENT, "module.jitter_weight=0"],
+    "control, pyramid": [*SILENT, "module.detail=pyramid", "module.detail_levels=3"],
+    "hinge": SILENT[:3],
+    "hinge, features": SILENT[1:3],
+    "hinge, features, R1": SILENT[2:3],
+    "defaults (hinge, features, R1, mouth)": [],
+    "defaults, no jitter loss": ["module.jitter_weight=0"],
     "least squares, features, R1, mouth": ["module.adversarial=lsgan"],
 }
-SCORES = ("sharpness_ratio", "jitter_ratio", "mouth_psnr", "sync_loss", "l1")
+SCORES = {
+    "sharpness": "self/sharpness_ratio",
+    "jitter": "self/jitter_ratio",
+    "mouth PSNR": "self/mouth_psnr",
+    "mouth SSIM": "self/mouth_ssim",
+    "confidence": "dub/confidence",
+    "referee's margin": "self/referee_margin",
+}
+TRUTH = {"confidence": "real/confidence", "referee's margin": "real/referee_margin"}
 
 
 def anchor(*words: str) -> None:
     """Run a command of anchor, its lines in ours."""
-    subprocess.run([sys.executable, "-m", "anchor", *words], check=True)
+    done = subprocess.run([sys.executable, "-m", "anchor", *words], check=False)
+    if done.returncode:
+        sys.exit(f"anchor {' '.join(words)} ended with status {done.returncode}.")
 
 
-def train(folder: Path, name: str, stage: str, steps: int, *words: str) -> dict[str, float]:
-    """The last validation's scores of a run that is made unless it is there."""
-    run = folder / name.replace(", ", "-").replace(" ", "_")
-    record = run / "metrics.jsonl"
-    if not (run / "checkpoints" / "last.ckpt").is_file():
+def train(folder: Path, name: str, stage: str, steps: int, *words: str) -> Path:
+    """The last checkpoint of a run that is made unless it is there."""
+    run = folder / "".join(letter if letter.isalnum() else "-" for letter in name)
+    last = run / "checkpoints" / "last.ckpt"
+    if not (run / "result.json").is_file():
         anchor(
-            "train", f"experiment={stage}", f"model={MODEL}", "datamodule=shards", f"datamodule.path={folder}/shards",
-            "datamodule.batch_size=4", f"run_dir={run}", f"trainer.max_steps={steps}",
-            f"trainer.val_check_interval={steps}", "trainer.precision=bf16-mixed", "accelerator=cpu", "logger=none",
-            "callbacks=ema", *words,
+            "train", f"experiment={stage}", f"model={MODEL}", "datamodule=shards", f"run_dir={run}",
+            f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps}", "accelerator=cpu",
+            "accelerator.precision=auto", "logger=none", "callbacks=ema", *words,
         )  # fmt: skip
-    lines = [json.loads(line) for line in record.read_text().splitlines()]
-    last = [line for line in lines if "val/l1" in line][-1]
-    return {key: last.get(f"val/{key}", float("nan")) for key in SCORES}
+    return last
+
+
+def prepare(video: str, folder: Path, others: list[str]) -> tuple[str, list[str]]:
+    """``(the person's shards, the words that name everybody's)``."""
+    person = folder / "shards"
+    if not (person / "manifest.json").is_file():
+        anchor("preprocess", f"source={video}", f"out={person}", f"image_size={SIZE}", "hold_out_s=10", "workers=1")
+    if not others:
+        return str(person), [f"datamodule.path={person}"]
+    own, *theirs = (count_clips(path) for path in (str(person), *others))
+    repeats = [max(1, round(sum(theirs) / own)), *(1 for _ in others)]
+    return str(person), [f"datamodule.path=[{person},{','.join(others)}]", f"datamodule.repeat={repeats}"]
+
+
+def count_clips(shards: str) -> int:
+    """Of the training split."""
+    return int(json.loads((Path(shards) / "manifest.json").read_text())["splits"]["train"]["clips"])
+
+
+def show(rows: list[str], folder: Path, steps: int) -> None:
+    """The table out of ``scores.json``."""
+    record = json.loads((folder / "report" / "scores.json").read_text())
+    ours = record["scores"]
+    print(f"\nThe judge's pair accuracy on the held-out seconds: {ours.get('expert/pair_accuracy', float('nan')):.3f}")
+    print(f"\n| {steps} steps | " + " | ".join(SCORES) + " |\n|" + " --- |" * (1 + len(SCORES)))
+    print("| real | 1 | 1 | | 1 | " + " | ".join(f"{ours.get(key, float('nan')):.3f}" for key in TRUTH.values()) + " |")
+    for number, name in enumerate(rows):
+        scores = ours if not number else record["compared"][f"row{number}"]["scores"]
+        print(f"| {name} | " + " | ".join(f"{scores.get(key, float('nan')):.3f}" for key in SCORES.values()) + " |")
 
 
 def main() -> None:
-    """Prepare, train, print."""
+    """Prepare, train, score, print."""
     video, expert, *rest = sys.argv[1:]
-    options = {"out": "quality-table", "steps": "200", "base_steps": "500", **dict(word.split("=", 1) for word in rest)}
-    folder = Path(options["out"])
+    options = {
+        "judge": expert, "out": "quality-table", "steps": "120", "base_steps": "500", "others": "", "batch": "4",
+        "rows": ";".join(VARIANTS),
+    } | dict(word.split("=", 1) for word in rest)  # fmt: skip
+    folder, steps = Path(options["out"]), int(options["steps"])
+    names = options["rows"].split(";")
+    if unknown := [name for name in names if name not in VARIANTS]:
+        sys.exit(f"rows={unknown[0]} is unknown. Choose of {'; '.join(VARIANTS)}.")
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "shards").is_dir():
-        anchor(
-            "preprocess", f"source={video}", f"out={folder}/shards", f"image_size={SIZE}", "hold_out_s=10", "workers=1"
-        )
-    judge = f"module.expert={expert}"
-    train(
-        folder, "base", "generator", int(options["base_steps"]), judge, "module.lr=1.5e-3", "module.sync_start_step=200"
-    )
-    base = f"module.base={folder}/base/checkpoints/last.ckpt"
-    early = ["module.adversarial_start_step=20", "module.adversarial_ramp_steps=40"]
-    still = train(folder, "as it came", "quality", 1, base, judge, "module.lr=1e-9")
-    rows = {"base": still}
-    for name, words in VARIANTS.items():
-        rows[name] = train(folder, name, "quality", int(options["steps"]), base, judge, *early, *words)
-    print("\n| | " + " | ".join(SCORES) + " |\n|" + " --- |" * (1 + len(SCORES)))
-    for name, scores in rows.items():
-        print(f"| {name} | " + " | ".join(f"{scores[key]:.3f}" for key in SCORES) + " |")
+    person, everybody = prepare(video, folder, [path for path in options["others"].split(",") if path])
+    judge, batch = f"module.expert={expert}", f"datamodule.batch_size={options['batch']}"
+    base = train(
+        folder, "base", "generator", int(options["base_steps"]), judge, batch, *everybody, "module.lr=1.5e-3",
+        "module.sync_start_step=200",
+    )  # fmt: skip
+    same = [
+        judge, batch, f"datamodule.path={person}", f"module.base={base}", "module.adversarial_start_step=20",
+        "module.adversarial_ramp_steps=40",
+    ]  # fmt: skip
+    made = {name: train(folder, name, "quality", steps, *same, *VARIANTS[name]) for name in names}
+    rows = {"base": base, **made}
+    report = folder / "report"
+    first, *others = rows.values()
+    compared = ",".join(f"row{number + 1}={path}" for number, path in enumerate(others))
+    anchor(
+        "evaluate", f"data={person}", "stage=quality", f"checkpoint={first}", f"compare={compared}", f"out={report}",
+        f"expert={options['judge']}", "protocol=self,cross", "films=0", "strips=1", "reader_steps=0", "device=cpu",
+    )  # fmt: skip
+    show(list(rows), folder, steps)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from anchor.losses import edge_loss, feature_loss, motion_loss, pyramid_loss, weighted_l1
+from anchor.losses import edge_loss, feature_loss, jitter_loss, motion_loss, pyramid_loss, weighted_l1
 
 __all__ = ["Detail", "Reconstruction"]
 
@@ -22,6 +22,7 @@ class Reconstruction:
     detail_weight: float
     detail_levels: int
     motion_weight: float
+    jitter_weight: float
     perceptual: nn.Module | None
     perceptual_weight: float
 
@@ -32,6 +33,8 @@ class Reconstruction:
         total = l1 + self.detail_weight * compare(output, real, weight_B, levels=self.detail_levels)
         if self.motion_weight > 0:
             total = total + self.motion_weight * motion_loss(output, real, mouth_weight_hW, weight_B)
+        if self.jitter_weight > 0:
+            total = total + self.jitter_weight * jitter_loss(output, real, mouth_weight_hW, weight_B)
         if self.perceptual is not None and self.perceptual_weight > 0:
             self.perceptual.to(output.device)  # it is no part of the module, so no trainer moves it
             seen, wanted = (self.perceptual(pictures.flatten(0, 1)) for pictures in (output, real))

@@ -66,6 +66,8 @@ class QualityModule(L.LightningModule):
         detail, edge_weight, detail_levels: the loss of detail, ``edges`` or ``pyramid``, its weight, over how many
             scales.
         motion_weight: of the comparison of frame-to-frame differences, so that detail does not tremble.
+        jitter_weight: of the comparison of how much the mouth moves at all
+            (:func:`~anchor.losses.jitter_loss`): the other losses are cheapest for a mouth that moves too little.
         perceptual, perceptual_weight: a frozen network that returns its activations, or None.
         lr, discriminator_lr, warmup_steps, schedule: learning rates of the two, and how both run.
         accumulate_grad_batches: batches whose gradients make one step of each network; the discriminators step before
@@ -101,6 +103,7 @@ class QualityModule(L.LightningModule):
         edge_weight: float = 0.4,
         detail_levels: int = 1,
         motion_weight: float = 0.5,
+        jitter_weight: float = 0.0,
         perceptual: nn.Module | None = None,
         perceptual_weight: float = 0.1,
         mouth_weight: float = 4.0,
@@ -130,7 +133,7 @@ class QualityModule(L.LightningModule):
         self.adversarial_ramp = Ramp(adversarial_weight, adversarial_start_step, adversarial_ramp_steps)
         self.balance = Balance(balance)
         self.reconstruction = Reconstruction(
-            detail, edge_weight, detail_levels, motion_weight, perceptual, perceptual_weight
+            detail, edge_weight, detail_levels, motion_weight, jitter_weight, perceptual, perceptual_weight
         )
         self.jitter_ratio, self.sharpness_ratio = JitterRatio(), SharpnessRatio()
         self.register_buffer("mouth_weight_hW", mouth_weights(self.net.image_size, mouth_weight), persistent=False)

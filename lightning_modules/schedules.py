@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from anchor.errors import ConfigError
 from lightning_modules.callbacks.place import steps_planned
+from lightning_modules.fused import fuse
 
 __all__ = ["Schedule", "as_schedule", "scheduled"]
 
@@ -88,6 +89,7 @@ def as_schedule(schedule: str | Mapping[str, Any]) -> Schedule:
 def scheduled(
     module: L.LightningModule, optimizer: Optimizer, schedule: Schedule, warmup_steps: int
 ) -> OptimizerLRSchedulerConfig:
-    """``optimizer`` with ``schedule`` over the steps that the trainer plans."""
+    """``optimizer``, fused where that pays, with ``schedule`` over the steps that the trainer plans."""
+    fuse(optimizer)
     factor = schedule.factor(warmup_steps, steps_planned(module.trainer))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}

@@ -25,7 +25,7 @@ class ConvBlock(nn.Sequential):
         super().__init__(
             nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False),
             nn.BatchNorm2d(out_channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
 
 
@@ -40,7 +40,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """The same shape as it came."""
-        return F.relu(x_NCHW + self.norm(self.conv(x_NCHW)))
+        return F.relu(x_NCHW + self.norm(self.conv(x_NCHW)), inplace=True)
 
 
 class ModulatedUpBlock(nn.Module):
@@ -63,4 +63,4 @@ class ModulatedUpBlock(nn.Module):
         if self.scale > 1:
             x_NCHW = F.interpolate(x_NCHW, scale_factor=float(self.scale))
         gain_NC11, shift_NC11 = self.modulation(speech_ND)[:, :, None, None].chunk(2, dim=1)
-        return F.relu(self.norm(self.conv(x_NCHW)) * (1 + gain_NC11) + shift_NC11)
+        return F.relu(self.norm(self.conv(x_NCHW)) * (1 + gain_NC11) + shift_NC11, inplace=True)

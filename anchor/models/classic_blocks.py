@@ -52,7 +52,7 @@ class ClassicBlock(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, width, H', W')."""
         out_NCHW = self.norm(self.conv(x_NCHW))
-        return F.relu(x_NCHW + out_NCHW if self.residual else out_NCHW)
+        return F.relu(x_NCHW + out_NCHW if self.residual else out_NCHW, inplace=True)
 
 
 def stack_rows(in_channels: int, rows: Sequence[Row], width: int = CLASSIC_WIDTH) -> nn.Sequential:

@@ -52,7 +52,8 @@ def make(small_generator, small_expert):
         for layer in judge.modules():
             if parametrize.is_parametrized(layer):  # power iteration would move with every batch
                 parametrize.remove_parametrizations(layer, "weight")
-        return QualityModule(net=net, discriminator=still(judge), **options)
+        # These clips stand still: the sign of a second difference is that of its rounding.
+        return QualityModule(net=net, discriminator=still(judge), jitter_weight=0.0, **options)
 
     return make
 

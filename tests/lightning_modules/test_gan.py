@@ -1,6 +1,7 @@
 """The GAN stage: its losses by law, its balance, its penalty, and the watch over it."""
 
 import copy
+import dataclasses
 import types
 
 import pytest
@@ -16,6 +17,7 @@ from lightning_modules import QualityModule
 from lightning_modules.adversary import Judges
 from lightning_modules.balance import Balance
 from lightning_modules.callbacks import GanWatch, WeightAverage
+from lightning_modules.pictures import Reconstruction
 
 
 def judge(**options):
@@ -205,7 +207,7 @@ def test_a_perceptual_network_teaches_the_generator(tmp_path, small_generator, n
     output = torch.zeros(1, 5, 3, 16, 32, requires_grad=True)
     real, ones = torch.rand(1, 5, 3, 16, 32), torch.ones(1)
     with_it, _ = module.reconstruction.loss(output, real, module.mouth_weight_hW, ones)
-    module.reconstruction = type(module.reconstruction)("edges", 0.4, 1, 0.5, None, 1.0)
+    module.reconstruction = dataclasses.replace(module.reconstruction, perceptual=None)
     without, _ = module.reconstruction.loss(output, real, module.mouth_weight_hW, ones)
     assert float(with_it) > float(without)
     assert not any("perceptual" in name for name in module.state_dict())
@@ -298,3 +300,27 @@ def test_a_stiff_mouth_is_told_and_a_healthy_stage_says_nothing(small_generator,
         said = capsys.readouterr().err
         assert says in said
         assert said.count("anchor train") == bool(says)
+
+
+def test_a_stiff_mouth_costs_more_than_one_that_moves_as_much():
+    torch.manual_seed(0)
+    real = torch.rand(2, 5, 3, 24, 48) * 2 - 1
+    reconstruction = Reconstruction("edges", 0.0, 1, 0.0, 1.0, None, 0.0)
+    weights = torch.ones(24, 48), torch.ones(2)
+
+    def jitter_alone(output):
+        loss, l1 = reconstruction.loss(output, real, *weights)
+        return float(loss - l1)
+
+    still, moves = real[:, :1].expand_as(real), real.flip(1)
+    assert jitter_alone(real) == pytest.approx(0, abs=1e-6)
+    assert jitter_alone(moves) == pytest.approx(0, abs=1e-6)
+    assert jitter_alone(still) > 1
+
+
+def test_the_discriminators_judge_both_kinds_as_they_would_alone():
+    net = judge(spectral=False)
+    real, fake = torch.rand(2, 1, 5, 3, 16, 32)
+    judged = Judges(net, None, "hinge").judge(fake, real, torch.ones(1))
+    for score, pictures in ((judged.real, real), (judged.fake, fake)):
+        torch.testing.assert_close(score, net(pictures.flatten(0, 1)).mean())

@@ -37,6 +37,10 @@ COMMANDS = {
     "serve": ("anchor.serving.serve:serve", "avatars on air: a page, WebRTC, routes for programs"),
     "export": ("anchor.export:export", "a checkpoint to safetensors, ONNX and a card"),
     "import wav2lip-tree": ("anchor.imports.wav2lip_tree:import_tree", "a tree of face crops and wavs to shards"),
+    "import ultralight": (
+        "anchor.imports.ultralight:import_ultralight",
+        "pictures, points and a wav to shards",
+    ),
     "import weights": ("anchor.imports.weights:import_weights", "Wav2Lip's public state dicts to our checkpoints"),
     "import livetalking": ("anchor.avatars.livetalking:import_livetalking", "LiveTalking's avatar folders to ours"),
     "models list": ("anchor.faces.stock:list_models", "the face models: which are here, where they come from"),

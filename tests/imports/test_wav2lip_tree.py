@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import wave
 
 import numpy as np
 import pytest
+from foreign_folders import write_wav
 
 from anchor.errors import ConfigError, MediaError
 from anchor.imports.wav2lip_tree import import_tree
@@ -18,12 +18,7 @@ def make_clip(folder, numbers, seconds, rate=16000):
     folder.mkdir(parents=True)
     for number in numbers:
         (folder / f"{number}.jpg").write_bytes(encode_rgb(np.full((70, 60, 3), number, np.uint8)))
-    with wave.open(str(folder / "audio.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        tone = np.sin(np.arange(int(seconds * rate)) * 2 * np.pi * 300 / rate) * 9000
-        file.writeframes(tone.astype("<i2").tobytes())
+    write_wav(folder / "audio.wav", seconds, rate)
 
 
 def test_a_tree_becomes_a_set_and_refusals_are_named(tmp_path, capsys):

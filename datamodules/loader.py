@@ -8,6 +8,7 @@ import multiprocessing.context
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -62,10 +63,11 @@ class WindowLoader(DataLoader[LipBatch]):
             generator=torch.Generator(),  # its own: a pass draws nothing from the state that a resume puts back
         )
         self.quarantine, self.identity, self.accept_other_data = quarantine, identity, accept_other_data
+        self.waited_s = 0.0  # that somebody asked for a batch and there was none, since the loader was made
         self.is_last_unused: Callable[[], bool] = lambda: False  # whether the batch handed out last was not learnt from
 
     def __iter__(self) -> Iterator[LipBatch]:  # type: ignore[override]
-        for item in super().__iter__():
+        for item in self._timed(super().__iter__()):
             batch, damages, error = cast(Item, item)
             if isinstance(self.sampler, TrainOrder):
                 self.quarantine.add(damages, self.sampler.num_windows)
@@ -77,6 +79,15 @@ class WindowLoader(DataLoader[LipBatch]):
             if isinstance(self.sampler, TrainOrder):
                 self.sampler.advance()  # before it is handed out: a checkpoint made after its step counts it
             yield batch
+
+    def _timed(self, items: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            asked_at = time.monotonic()
+            item = next(items, None)
+            self.waited_s += time.monotonic() - asked_at
+            if item is None:
+                return
+            yield item
 
     def state_dict(self) -> dict[str, Any]:
         """Where training stands: nothing of it depends on ranks, workers or prefetch."""

@@ -20,16 +20,18 @@ from typing import Any
 from torch.distributed.elastic.agent.server import SimpleElasticAgent, WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.api import RunResult
 
-from launch.failures import BAD_INPUT, FAILURE_FILE, STOPPED, Failure, find_first, read_failure, show
+from launch.failures import BAD_INPUT, FAILURE_FILE, HUNG, STOPPED, Failure, find_first, read_failure, show
 from launch.output import RankOutput, log_path
 from launch.rendezvous import Nodes
 from launch.spares import Spares, start_process
 from launch.start import START
+from launch.watchdog import HEART_FILE, Limits, Watch
 from launch.worker import AGENT_PID, RESTART
 
 __all__ = ["Agent", "Interrupted"]
 
 GRACE_S = 5.0  # from the first death of a rank until the others are killed; they may have words to say
+STACKS_S = 2.0  # from the finding that a rank hangs until all are killed: their stacks come through pipes
 LISTEN_S = 1.0  # how often other nodes are asked whether they have ended
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
@@ -75,6 +77,7 @@ class Agent(SimpleElasticAgent):
         environment: of the ranks, besides what torch's agent gives them.
         stop_timeout_s: how long ranks may take to save and leave when they are told to.
         spares: processes that have begun to load already.
+        limits: how long a rank may be silent.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Agent(SimpleElasticAgent):
         environment: Mapping[str, str],
         stop_timeout_s: float,
         spares: Spares | None = None,
+        limits: Limits | None = None,
     ) -> None:
         super().__init__(spec, exit_barrier_timeout=30.0)
         self.nodes, self.run_dir, self.environment = nodes, run_dir, dict(environment)
@@ -92,6 +96,7 @@ class Agent(SimpleElasticAgent):
         self.ranks: list[_Rank] = []
         self.stop: int | None = None  # the signal that was passed on
         self.failures: list[Failure] = []  # of the last round, the first first
+        self.watch, self._hung = Watch(limits or Limits()), list[Failure]()
         self._stop_until = self._dying_until = self._listened = 0.0
         self._folder = Path(tempfile.mkdtemp(prefix="anchor-agent-"))
         nodes.check_stop = self._check_stop
@@ -127,7 +132,8 @@ class Agent(SimpleElasticAgent):
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
         spec, restart = worker_group.spec, self.nodes.round
         self._remaining_restarts = max(0, spec.max_restarts - restart)  # of the whole job, whichever node asked
-        self.failures, self._dying_until, self.ranks = [], 0.0, []
+        self.failures, self._dying_until, self.ranks, self._hung = [], 0.0, [], []
+        self.watch.clear()
         if self.stop is not None:  # it came while there was no rank to tell
             status = 143 if self.stop == signal.SIGTERM else 75
             self.nodes.exchange(Failure(-1, socket.gethostname(), status, time.time(), "", True))
@@ -137,6 +143,7 @@ class Agent(SimpleElasticAgent):
         )
         for worker in worker_group.workers:
             words = self._folder / f"{restart}-{worker.global_rank}.json"
+            self.watch.prepare(worker.global_rank, words.with_suffix(".heart"))
             environment = {
                 **os.environ,
                 **self.environment,
@@ -155,6 +162,7 @@ class Agent(SimpleElasticAgent):
                 "TORCH_NCCL_ASYNC_ERROR_HANDLING": os.environ.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),
                 AGENT_PID: os.getpid(),
                 FAILURE_FILE: words,
+                HEART_FILE: words.with_suffix(".heart"),
                 START: spec.rdzv_handler.get_run_id(),
                 RESTART: f"{restart}/{spec.max_restarts}",
             }
@@ -168,6 +176,7 @@ class Agent(SimpleElasticAgent):
                 assert source is not None
                 output.follow(source, sink)
             self.ranks.append(_Rank(worker.global_rank, process, output, words))
+            self.watch.add(worker.global_rank, process.pid)
             self._pass_on()  # a signal may have come since the process began to be made
         if self.spares:
             self.spares.close()  # more than there are ranks, and restarts take none
@@ -180,6 +189,8 @@ class Agent(SimpleElasticAgent):
         self.nodes.beat()
         if None not in statuses and not bad and self.nodes.finish():
             return RunResult(WorkerState.SUCCEEDED, {rank.number: None for rank in self.ranks})
+        if not self._dying_until and self._is_hanging():
+            self._dying_until = now + STACKS_S
         if not self._dying_until and (bad or self._is_ended_elsewhere(now)):
             is_stop = bool(bad) and all(status in STOPPED for status in bad)
             self._dying_until = now + (max(self.stop_timeout_s, GRACE_S) if is_stop else GRACE_S)
@@ -189,7 +200,8 @@ class Agent(SimpleElasticAgent):
         is_over = bool(self._dying_until) and None not in statuses
         if until is None or not (is_over or now > until):
             return RunResult(WorkerState.HEALTHY)
-        may_restart = self.stop is None and bad and not any(status in (BAD_INPUT, *STOPPED) for status in bad)
+        is_final = self.stop is not None or any(status in (BAD_INPUT, *STOPPED) for status in bad)
+        may_restart = not is_final and bool(bad or self._hung)
         if not may_restart or self.nodes.is_closed():
             self._remaining_restarts = 0
         self._kill()
@@ -215,7 +227,22 @@ class Agent(SimpleElasticAgent):
         if now - self._listened < LISTEN_S:
             return False
         self._listened = now
-        return self.nodes.is_closed()
+        if not self.nodes.is_closed():
+            return False
+        if self.watch.is_silent():  # the other node's agent was the first to say that a rank hangs
+            self.watch.ask_for_stacks()
+        return True
+
+    def _is_hanging(self) -> bool:
+        """Whether ranks of this node hang; then their stacks are on their way."""
+        if self.stop is not None:  # who is told to stop has a time of its own
+            return False
+        hang = self.watch.find({rank.number for rank in self.ranks if rank.process.poll() is None})
+        if hang is None:
+            return False
+        self.watch.ask_for_stacks()
+        self._hung = [Failure(hang.rank, socket.gethostname(), HUNG, time.time(), hang.sentence, True)]
+        return True
 
     def _kill(self) -> None:
         for rank in self.ranks:
@@ -228,7 +255,7 @@ class Agent(SimpleElasticAgent):
 
     def _collect(self) -> None:
         """Why ranks ended, those of other nodes too where the job ends; into their logs what they left word of."""
-        own = []
+        own = list(self._hung)
         for rank in self.ranks:
             status = rank.process.returncode
             if status == 0 or (rank.is_killed and not rank.words.exists()):

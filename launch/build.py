@@ -26,7 +26,8 @@ from launch.targets import check_targets
 from launch.tracking.callback import TrackingCallback
 from launch.tracking.logger import WandbTracker
 from launch.trainer import Trainer
-from lightning_modules.callbacks import FiniteLoss, HeldOutScores, OverfitCheck, PartialSteps
+from launch.watchdog.callback import Heartbeat
+from lightning_modules.callbacks import HeldOutScores, OverfitCheck, PartialSteps
 
 __all__ = ["Run", "build", "check_resume"]
 
@@ -109,8 +110,9 @@ def build_trainer(config: Mapping[str, Any], machine: Machine, by_hand: bool) ->
     if by_hand:
         options.update(accumulate_grad_batches=1, gradient_clip_val=None, gradient_clip_algorithm=None)
     options["max_epochs"] = options["max_epochs"] if options["max_epochs"] is not None else -1
-    callbacks = [_instantiate(f"callbacks.{name}", spec) for name, spec in config["callbacks"].items() if spec]
-    callbacks += [PartialSteps(), FiniteLoss(), HeldOutScores((config.get("gates") or {}).get("verdicts", []))]
+    callbacks: list[Any] = [Heartbeat()]
+    callbacks += [_instantiate(f"callbacks.{name}", spec) for name, spec in config["callbacks"].items() if spec]
+    callbacks += [PartialSteps(), HeldOutScores((config.get("gates") or {}).get("verdicts", []))]
     if config.get("compile"):
         callbacks.append(CompileNetworks())
     if _overfit_batches(options):

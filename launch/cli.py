@@ -112,7 +112,7 @@ def _launch(config: Any, spares: Any) -> float | None:
     if "expert" in config.module and config.module.expert is None:
         print("anchor train: no expert judges this run; give module.expert=PATH for a sync loss.", file=sys.stderr)
     try:
-        result = run_job(path, machine, config.get("launch"), spares)
+        result = run_job(path, machine, config.get("launch"), spares, config.get("watchdog"))
     except AnchorError as error:
         from launch.endpoint import AbsentError
 

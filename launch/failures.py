@@ -15,6 +15,7 @@ from pathlib import Path
 __all__ = [
     "BAD_INPUT",
     "FAILURE_FILE",
+    "HUNG",
     "STOPPED",
     "Failure",
     "describe_status",
@@ -27,6 +28,7 @@ __all__ = [
 
 FAILURE_FILE = "ANCHOR_FAILURE_FILE"  # where the agent wants to read it
 BAD_INPUT = 2
+HUNG = 124  # as timeout(1) has it
 STOPPED = (75, 143)  # saved and left at a signal: SIGINT and SIGUSR1, SIGTERM
 
 # What a rank says when another one has gone: of gloo, NCCL, CNCL, the key-value store, and C++ that falls with them.
@@ -121,7 +123,9 @@ def show(first: Failure, others: Iterable[Failure], log: Path) -> str:
 
 
 def describe_status(status: int) -> str:
-    """``with status 1`` or ``killed by SIGKILL``."""
+    """``with status 1``, ``hanging`` or ``killed by SIGKILL``."""
+    if status == HUNG:
+        return "hanging"
     if status >= 0:
         return f"with status {status}"
     try:

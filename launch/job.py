@@ -39,11 +39,15 @@ class StoppedError(JobError):
 
 
 def run_job(
-    config_path: Path, machine: Machine, options: Mapping[str, Any] | None = None, spares: Spares | None = None
+    config_path: Path,
+    machine: Machine,
+    options: Mapping[str, Any] | None = None,
+    spares: Spares | None = None,
+    watchdog: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run ``config_path`` on every card of ``machine`` and return what rank 0 left in ``result.json``.
 
-    ``options`` are the configuration's ``launch``; ``spares`` become the first ranks.
+    ``options`` and ``watchdog`` are the configuration's ``launch`` and ``watchdog``; ``spares`` become the first ranks.
 
     Raises:
         JobError: a rank failed, or the run was stopped.
@@ -53,9 +57,10 @@ def run_job(
 
     from launch.agent import Agent, Interrupted, say
     from launch.rendezvous import EndedError, Nodes
+    from launch.watchdog import Limits
 
     options = check_launch(options or {}, machine.nodes)
-    run_dir = config_path.parent
+    limits, run_dir = Limits.of(watchdog), config_path.parent
     environment = {CONFIG_HASH: hash_config(config_path), **loading_environment(machine.devices)}
     nodes = Nodes(
         config_path,
@@ -74,7 +79,7 @@ def run_job(
         max_restarts=options["max_restarts"],
         monitor_interval=0.1,
     )
-    agent = Agent(spec, nodes, run_dir, environment, options["stop_timeout_s"], spares)
+    agent = Agent(spec, nodes, run_dir, environment, options["stop_timeout_s"], spares, limits)
     (run_dir / RESULT).unlink(missing_ok=True)
     try:
         with _signals_to(agent):

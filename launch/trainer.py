@@ -9,6 +9,7 @@ import lightning as L
 
 from anchor.errors import CheckpointError, ConfigError
 from launch.stops import STOP
+from launch.watchdog import HEART
 
 __all__ = ["Trainer"]
 
@@ -63,7 +64,7 @@ class Trainer(L.Trainer):
         """What went wrong, the same on all ranks; None where nothing did."""
         failure: str | None = None
         profiler: Any = self.profiler  # type: ignore[attr-defined]
-        with profiler.profile("save_checkpoint"), STOP.saving():
+        with profiler.profile("save_checkpoint"), STOP.saving(), HEART.slowly("saves"):
             checkpoint = self._checkpoint_connector.dump_checkpoint(weights_only)
             try:
                 self.strategy.save_checkpoint(checkpoint, path, storage_options=storage_options)

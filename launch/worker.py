@@ -30,6 +30,7 @@ from launch.failures import BAD_INPUT, report, speaks_of_another
 from launch.spares import SPARE, wait_for_order
 from launch.start import START, name_start
 from launch.stops import STOP, STOP_TIMEOUT_S, StoppedError, catch_signals
+from launch.watchdog import HEART, Limits, show_stacks_at
 
 __all__ = ["AGENT_PID", "CONFIG_HASH", "RESTART", "RESULT", "hash_config", "leave", "main", "run"]
 
@@ -143,6 +144,7 @@ def run(config_path: Path) -> dict[str, Any]:
     from launch.accelerators import resolve_machine
     from launch.build import build
     from launch.checkpoints import LastCheckpoint, find_state, tidy
+    from launch.output import log_path
     from launch.tracking.callback import closing_trackers
     from lightning_modules.callbacks import batches_seen
 
@@ -150,6 +152,8 @@ def run(config_path: Path) -> dict[str, Any]:
 
     config: Any = OmegaConf.to_container(OmegaConf.load(config_path), resolve=True)
     STOP.limit(float((config.get("launch") or {}).get("stop_timeout_s", STOP_TIMEOUT_S)))
+    log = log_path(Path(config["run_dir"]), int(os.environ.get("RANK", "0")))
+    HEART.start(Limits.of(config.get("watchdog")), log)
     machine = resolve_machine(config["accelerator"])
     check_world(machine.world_size, machine.devices)
     if machine.name == "cpu":
@@ -158,6 +162,7 @@ def run(config_path: Path) -> dict[str, Any]:
     if config.get("find_batch_size"):
         from launch.batch_size import find_batch_size
 
+        HEART.rest()  # the search has no batches to count
         return _write_result(Path(config["run_dir"]), find_batch_size(config, machine))
     restart, _, restarts = os.environ.get(RESTART, "0/0").partition("/")
     built = build(config, machine)
@@ -274,6 +279,8 @@ if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a pipe to the agent holds words back
     faulthandler.enable()
+    show_stacks_at()
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM sends submitit's to every process; the agent answers it
     die_with_parent()
     catch_signals()
     leave(main())

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anchor.errors import ConfigError
 from anchor.models import EMA_STATE
+from lightning_modules.callbacks.finite import was_skipped
 
 __all__ = ["WeightAverage"]
 
@@ -80,10 +81,12 @@ class WeightAverage(Callback):
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """One more step in the average, unless gradients are still gathered."""
+        """One more step in the average, unless gradients are still gathered or the step was left out."""
         if trainer.global_step == self._seen_step:
             return
         self._seen_step = trainer.global_step
+        if was_skipped(trainer):
+            return
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warm_up else self.decay
         for name, value in averaged_tensors(pl_module).items():
             self.average[name].lerp_(value.float(), 1 - decay)

@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from lightning_modules.callbacks.finite import was_skipped
 from lightning_modules.callbacks.place import batches_seen
 
 __all__ = ["GanWatch"]
@@ -76,7 +77,7 @@ class GanWatch(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """One more step in the window; once it is full, the diagnosis now and then."""
         metrics = trainer.callback_metrics
-        if not all(key in metrics for key in KEYS):
+        if was_skipped(trainer) or not all(key in metrics for key in KEYS):
             return
         self.recent.append(torch.stack([metrics[key].detach().float().reshape(()) for key in KEYS]))
         window = self.recent.maxlen or 1

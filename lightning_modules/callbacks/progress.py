@@ -23,6 +23,8 @@ COLUMNS = "ANCHOR_TTY_COLUMNS"  # width of the terminal to which a parent passes
 LINE = 80  # columns where there is no terminal
 RENEW_S = 0.5
 BAR = 24  # columns at most
+DATA_WAIT = "train/data_wait"  # as LoaderWatch logs it
+WORTH = 0.1  # of it
 
 
 class Moment(NamedTuple):
@@ -115,7 +117,7 @@ class ProgressLines(Callback):
             f"epoch {self._epoch} step {now.batches}{_of(now.batches + left)}",
             f"{_rate((now.samples - then.samples) / seconds)} samples/s",
             *_losses(trainer.progress_bar_metrics),
-            show_memory(trainer.strategy.root_device),
+            show_memory(trainer.strategy.root_device) + _data_wait(trainer),
         ]
         if math.isfinite(left) and now.batches > then.batches:
             left_s = left * seconds / (now.batches - then.batches)
@@ -194,6 +196,12 @@ def _losses(metrics: dict[str, Any]) -> list[str]:
         for key, value in sorted(metrics.items())
         if key.startswith("train/")
     ]
+
+
+def _data_wait(trainer: L.Trainer) -> str:
+    """How much of the last interval training waited for data, where it is worth a word."""
+    share = trainer.callback_metrics.get(DATA_WAIT)
+    return f"  data {float(share):.0%}" if share is not None and float(share) >= WORTH else ""
 
 
 def _of(total: float) -> str:

@@ -42,12 +42,12 @@ def ranks(tmp_path, monkeypatch):
     (tmp_path / "run" / "config.yaml").write_text("seed: 0\n")
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-    def start(program, count=2, spares=None, **options):
+    def start(program, count=2, spares=None, watchdog=None, **options):
         (tmp_path / "rank.py").write_text(HEAD.format(root=root) + program)
         monkeypatch.setattr(job, "WORKER", (str(tmp_path / "rank.py"),))
         machine = Machine("cpu", count, 1, "32-true")
         try:
-            return run_job(tmp_path / "run" / "config.yaml", machine, options, spares)
+            return run_job(tmp_path / "run" / "config.yaml", machine, options, spares, watchdog)
         except JobError as error:
             return error
 

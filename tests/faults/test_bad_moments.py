@@ -83,14 +83,6 @@ if "launch.worker" in " ".join(sys.orig_argv):
 """
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The run that nobody touches."""
-    folder = tmp_path_factory.mktemp("whole")
-    finish(start(folder, "run_dir=run"))
-    return folder / "run"
-
-
 @pytest.fixture
 def moment(tmp_path):
     """``moment(kind, number)``: what a run must find in its environment; ``moment.came`` waits until it is there."""

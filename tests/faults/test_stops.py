@@ -31,14 +31,6 @@ if where and "launch.worker" in " ".join(sys.orig_argv):
 """
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The run that nobody touches."""
-    folder = tmp_path_factory.mktemp("whole")
-    finish(start(folder, "run_dir=run"))
-    return folder / "run"
-
-
 @pytest.mark.slow
 def test_signals_to_any_rank_or_all_lose_no_step(tmp_path, whole):
     run_dir = tmp_path / "run"

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from anchor.errors import ConfigError
 from anchor.timing import FPS
 
-__all__ = ["LABEL", "Cue", "draw_titles", "make_cues", "make_srt"]
+__all__ = ["LABEL", "Cue", "check_font", "draw_plate", "draw_titles", "make_cues", "make_srt"]
 
 LABEL = "AI-generated"
 LINE = 42  # columns of a line; a Chinese character takes two
@@ -80,6 +80,19 @@ def draw_titles(
             size = max(10, round(min(0.045 * height, 1.6 * width / LINE)))
             _blend(picture, _plate(cues[at].lines, size, font, width), 0.94)
         yield picture
+
+
+def check_font(font: Path | None, text: str) -> None:
+    """Raise a ``ConfigError`` unless there is a font for the letters of ``text``."""
+    _load(font, 12, text)
+
+
+def draw_plate(picture: np.ndarray, text: str, size: int, font: Path | None, bottom: float) -> None:
+    """Lay ``text`` into ``picture``, centred, its lower edge at a share of the height, made smaller until it fits."""
+    width = picture.shape[1]
+    while size > 10 and _load(font, size, text).getlength(text) + size > width:
+        size -= 1
+    _blend(picture, _plate((text,), size, font, width), bottom)
 
 
 @functools.lru_cache(maxsize=8)

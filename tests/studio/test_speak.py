@@ -113,7 +113,7 @@ def test_chinese_letters_need_a_font(picture, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "kind", "words"),
     [
-        ({}, ConfigError, "Give one of text=, text_file= and speech="),
+        ({}, ConfigError, "Give one of text=, text_file=, script= and speech="),
         ({"text": "🎉"}, ConfigError, "no word in the text"),
         ({"text": "hi", "voice": ("xx",)}, ConfigError, "no voice 'xx'"),
         ({"text": "hi", "rate": 9}, ConfigError, "rate=9 is out of range"),

@@ -180,9 +180,14 @@ def _more(stop: KeyboardInterrupt) -> str:
     return f": {stop}" if str(stop) else ""
 
 
+def _printable(text: str) -> str:
+    """``text`` for a terminal, which obeys control characters: names of files and members come from anywhere."""
+    return "".join(one if one.isprintable() or one in "\n\t" else repr(one)[1:-1] for one in text)
+
+
 def _say(name: str, sentence: str, status: int) -> int:
     try:
-        print(f"anchor {name}: {sentence}", file=sys.stderr)
+        print(f"anchor {name}: {_printable(sentence)}", file=sys.stderr)
         sys.stdout.flush()
     except BrokenPipeError:
         silence_output()

@@ -12,8 +12,10 @@ from typing import Any
 from anchor.errors import AnchorError, ConfigError
 from anchor.files import write_whole
 from anchor.guard import check_packages
+from launch.confidential import check_secrets
 from launch.hints import check_names, explain
-from launch.targets import guard_hydra
+from launch.hydra_guard import guard_hydra
+from launch.yaml_text import check_yaml_folder
 
 __all__ = ["check_run", "compose_run", "train"]
 
@@ -27,10 +29,11 @@ def train(arguments: list[str]) -> int:
         ConfigError: a key, a choice or a folder that cannot be; Hydra's own sentence.
     """
     check_packages()
-    for argument in arguments:
-        if "()" in argument.partition("=")[0]:
-            raise ConfigError(f"{argument}: a logging factory is not allowed; it could call anything.")
     check_names(arguments)
+    check_secrets(arguments)  # before Hydra keeps them
+    for flag, folder in zip(arguments, [*arguments[1:], ""], strict=True):
+        if flag in ("-cd", "--config-dir") or flag.startswith("--config-dir="):
+            check_yaml_folder(Path(flag.partition("=")[2] or folder))
     flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
     if flags & {"-m", "--multirun"} and flags & {"-c", "--cfg", "-i", "--info"}:
         raise ConfigError(
@@ -191,6 +194,7 @@ def check_run(config: Any, here: bool = True) -> tuple[dict[str, Any], Any]:
     _check_places(resolved, here)  # seconds before anything below has loaded
     check_shards(resolved["datamodule"])
     check_targets(resolved)
+    check_secrets(resolved)
     if resolved["find_batch_size"]:
         _check_search(resolved)
     machine = resolve_machine(resolved["accelerator"]) if here else None

@@ -13,7 +13,7 @@ from typing import Any
 
 from anchor.errors import ConfigError
 
-__all__ = ["ALLOWED", "check_targets", "guard_hydra"]
+__all__ = ["ALLOWED", "check_target", "check_targets"]
 
 ALLOWED = (
     "anchor.models.",
@@ -28,16 +28,6 @@ ALLOWED = (
 )
 
 
-# What Hydra itself builds before our application runs: launchers, sweepers (ours too), callbacks.
-HYDRAS_OWN = (
-    "hydra._internal.",
-    "hydra_plugins.",
-    "hydra.experimental.callbacks.",
-    "launch.sweeps.grid.GridSweeper",
-    "launch.sweeps.search.OptunaSweeper",
-)
-
-
 def check_targets(config: Any) -> None:
     """See that every ``_target_`` anywhere in the resolved ``config`` is allowed; nothing is built.
 
@@ -49,25 +39,7 @@ def check_targets(config: Any) -> None:
         if "${" in text:
             raise ConfigError(f"{place}={text} is not allowed: an interpolation that is still text after resolving.")
     for place, target in _targets(config, ""):
-        _check(place, target)
-
-
-def guard_hydra() -> None:
-    """Put the allow-list at the door through which Hydra builds anything, its own callbacks and launchers included."""
-    from hydra._internal.instantiate import _instantiate2 as door
-
-    if getattr(door._resolve_target, "is_guarded", False):
-        return
-    resolve = door._resolve_target
-
-    def resolve_checked(target: Any, full_key: str) -> Any:
-        name = target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}"
-        if not name.startswith(HYDRAS_OWN):
-            _check(full_key, name)
-        return resolve(target, full_key)
-
-    resolve_checked.is_guarded = True  # type: ignore[attr-defined]
-    door._resolve_target = resolve_checked
+        check_target(place, target)
 
 
 def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
@@ -95,11 +67,16 @@ def _targets(value: Any, place: str) -> Iterator[tuple[str, Any]]:
             yield from _targets(item, f"{place}[{i}]")
 
 
-def _check(place: str, target: Any) -> None:
+def check_target(place: str, target: Any, allowed: tuple[str, ...] = ALLOWED) -> None:
+    """See that ``target`` names a class that a package of ``allowed`` defines; ``place`` is where it stands.
+
+    Raises:
+        ConfigError: it does not.
+    """
     where = f"{place or 'config'}._target_={target}"
-    if not isinstance(target, str) or not target.startswith(ALLOWED):
+    if not isinstance(target, str) or not target.startswith(allowed):
         raise ConfigError(f"{where} is not allowed. A target is a class of {', '.join(p[:-1] for p in ALLOWED)}.")
-    package = next(prefix for prefix in ALLOWED if target.startswith(prefix))
+    package = next(prefix for prefix in allowed if target.startswith(prefix))
     found = _resolve(target)
     if not isinstance(found, type) or not f"{found.__module__}.".startswith(package):
         raise ConfigError(f"{where} is not allowed: it names no class that {package[:-1]} defines.")

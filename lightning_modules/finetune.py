@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -28,6 +27,7 @@ from lightning_modules.common import (
     set_up_expert,
 )
 from lightning_modules.generator import validation_scores
+from lightning_modules.loading import PlainLoading
 from lightning_modules.ranks import shard_over_cards
 from lightning_modules.ratios import JitterRatio
 from lightning_modules.schedules import as_schedule, scheduled
@@ -37,7 +37,7 @@ __all__ = ["FinetuneModule"]
 TuneKind = Literal["identity", "all"]
 
 
-class FinetuneModule(L.LightningModule):
+class FinetuneModule(PlainLoading):
     """Re-fit the Identity Encoder of ``net`` to one person by comparing how the mouth moves, real and drawn.
 
     With ``d`` the difference in time, ``w`` the weights of the mouth and ``J`` the amount of jitter, a step lowers ::

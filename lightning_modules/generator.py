@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -27,6 +26,7 @@ from lightning_modules.common import (
     remember,
     set_up_expert,
 )
+from lightning_modules.loading import PlainLoading
 from lightning_modules.ranks import shard_over_cards
 from lightning_modules.ratios import JitterRatio
 from lightning_modules.schedules import as_schedule, scheduled
@@ -34,7 +34,7 @@ from lightning_modules.schedules import as_schedule, scheduled
 __all__ = ["GeneratorModule"]
 
 
-class GeneratorModule(L.LightningModule):
+class GeneratorModule(PlainLoading):
     """Teach ``net`` to redraw the lower half of a face from its speech.
 
     Logs ``train/loss``, ``train/l1``, ``train/sync_loss`` and ``train/sync_weight`` every step; ``val/l1``,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast, get_args
 
-import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -32,6 +31,7 @@ from lightning_modules.common import (
     set_up_expert,
 )
 from lightning_modules.generator import validation_scores
+from lightning_modules.loading import PlainLoading
 from lightning_modules.pictures import Detail, Reconstruction
 from lightning_modules.ratios import JitterRatio, SharpnessRatio
 from lightning_modules.schedules import as_schedule, scheduled
@@ -39,7 +39,7 @@ from lightning_modules.schedules import as_schedule, scheduled
 __all__ = ["QualityModule"]
 
 
-class QualityModule(L.LightningModule):
+class QualityModule(PlainLoading):
     """Sharpen ``net`` (manual optimisation, two optimizers) while the frozen expert keeps it in sync.
 
     Logs ``train/d_loss``, ``train/d_real``, ``train/d_fake``, ``train/d_accuracy``, ``train/adversarial_loss``,

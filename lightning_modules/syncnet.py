@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import lightning as L
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -18,13 +17,14 @@ from anchor.models import SyncNet, describe
 from anchor.ops.images import lower_half, to_signed
 from anchor.timing import WINDOW_FRAMES
 from lightning_modules.common import Network, OptimizerFactory, adamw, as_network, check_lr, remember
+from lightning_modules.loading import PlainLoading
 from lightning_modules.ranks import gather_ranks
 from lightning_modules.schedules import as_schedule, scheduled
 
 __all__ = ["SyncNetModule"]
 
 
-class SyncNetModule(L.LightningModule):
+class SyncNetModule(PlainLoading):
     """Teach ``net`` to tell matching speech from speech of another time or clip.
 
     Logs ``train/sync_loss`` every step; ``val/sync_loss``, ``val/pair_accuracy`` (true against wrong speech of the same

@@ -5,7 +5,6 @@ Anchor ships and fetches none of them. What is not given is skipped, and the rep
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +20,8 @@ from anchor.errors import CheckpointError
 from anchor.faces.face import ASPECT
 from anchor.faces.folders import insightface_home, model_dirs
 from anchor.models.original_syncnet import OriginalSyncNet, load_original_syncnet
+from anchor.models.scripts import check_script, is_script
+from anchor.models.tensors import load_tensors
 
 __all__ = ["Given", "load_given"]
 
@@ -138,10 +139,10 @@ def _load_lpips(path: Path) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a TorchScript is one of the two that may come
-            state = torch.load(_existing(path, "lpips"), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError):
-        return _script(path, "lpips")
-    if isinstance(state, torch.jit.ScriptModule):  # PyTorch 2.4 loads one where later versions refuse
+            state = None if is_script(path) else load_tensors(_existing(path, "lpips"))
+    except CheckpointError:
+        state = None
+    if state is None:
         return _script(path, "lpips")
     kinds = {"features.28.weight": "vgg", "features.10.weight": "alex"}
     kind = next((kind for key, kind in kinds.items() if isinstance(state, dict) and key in state), None)
@@ -161,7 +162,8 @@ def _load_lpips(path: Path) -> nn.Module:
 
 def _script(path: Path, key: str) -> Any:
     try:
-        return torch.jit.load(str(_existing(path, key)), map_location="cpu").eval()
+        check_script(_existing(path, key))
+        return torch.jit.load(str(path), map_location="cpu").eval()
     except (RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or ["unreadable"])[0][:120]
         raise CheckpointError(f"{key}={path}: no TorchScript that torch can load ({reason}).") from None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from anchor.errors import CheckpointError, ConfigError
 
@@ -73,27 +71,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     import torch
 
+    from anchor.models.tensors import load_tensors
+
     if not path.is_file():
         raise CheckpointError(f"source={path}: no such file. Give the .pth file that you have.")
     size = path.stat().st_size
     _check_size(path, size)
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                entries = archive.infolist()
-            _check_size(path, sum(entry.file_size for entry in entries))
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise CheckpointError(f"{path}: its parts are compressed, which torch.save never does. It is not read.")
-        held: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{path}: it holds objects that could run code, or is no file of tensors. Save its state_dict() alone."
-        ) from None
-    except Exception as error:  # a forged pickle can raise anything; none of it is ours
-        words = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise CheckpointError(f"{path}: not a readable file of tensors ({words}). Copy it again.") from None
+    held = load_tensors(path)
     if isinstance(held, Mapping) and isinstance(held.get("state_dict"), Mapping):
         held = held["state_dict"]
     if not isinstance(held, Mapping) or not held or len(held) > MAX_NAMES:

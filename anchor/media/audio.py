@@ -10,7 +10,7 @@ import av.error
 import numpy as np
 
 from anchor.errors import MediaError
-from anchor.media.container import open_media
+from anchor.media.container import MAX_PIXELS, open_media
 from anchor.timing import SAMPLE_RATE
 
 __all__ = ["read_audio", "read_image"]
@@ -18,6 +18,8 @@ __all__ = ["read_audio", "read_image"]
 GAP_S = 0.03  # a larger jump of the timestamps is a hole in the sound, a smaller one is their rounding
 PIECE_S = 20.0  # of sound resampled at once
 MARGIN_SAMPLES = 1024  # around it; the filter reaches over 6 samples of the slower rate, at most 36 at 96 kHz
+MAX_SOUND_S = 12 * 3600.0  # of one track, 2.8 GB at 16 kHz; timestamps and silence can claim any length
+MAX_PICTURE_BYTES = 256 * 2**20
 MAX_BAD_SHARE = 0.05  # of the packets that may fail to decode; they become silence
 
 
@@ -54,6 +56,7 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
                     start = frame.time if start is None else start
                     hole = round((frame.time - start) * rate) - written
                     if hole > GAP_S * rate:
+                        _check_length(path, (written + hole) / rate)
                         target.add(np.zeros(hole, np.float32))
                         written += hole
                 frame.pts = None
@@ -61,6 +64,7 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
                     samples = piece.to_ndarray().mean(0, dtype=np.float32)
                     target.add(samples)
                     written += len(samples)
+                _check_length(path, written / rate)
     if bad_packets > MAX_BAD_SHARE * total_packets:
         raise MediaError(
             f"{path}: {bad_packets} of {total_packets} packets of its sound cannot be decoded. Copy the file again."
@@ -71,6 +75,14 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise MediaError(f"{path}: its sound holds numbers that are not finite. Export it again.")
     return np.clip(samples, -1.0, 1.0)
+
+
+def _check_length(path: Path, seconds: float) -> None:
+    if seconds > MAX_SOUND_S:
+        raise MediaError(
+            f"{path}: its sound would last {seconds / 3600:.0f} h, and {MAX_SOUND_S / 3600:.0f} h are read. Its "
+            "timestamps may be damaged: convert it, or cut it."
+        )
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -84,11 +96,31 @@ def read_image(path: Path) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise MediaError(f"{path} does not exist. Give the path of a picture.")
+    _check_picture(path)
     data = np.fromfile(path, np.uint8)  # cv2.imread cannot take every file name
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if picture is None:
         raise MediaError(f"{path} is no picture that can be read ({data.size} bytes). Give a JPEG, PNG or WebP.")
     return np.ascontiguousarray(picture[..., ::-1])
+
+
+def _check_picture(path: Path) -> None:
+    """See that the header of a picture claims no more than a picture of a person needs, before any memory is taken.
+
+    Raises:
+        MediaError: it claims more.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as opened:
+            width, height = opened.size
+    except Image.DecompressionBombError:
+        width = height = MAX_PIXELS
+    except Exception:  # Pillow's readers fail in many ways
+        return  # OpenCV says what is wrong, or reads it
+    if width * height > MAX_PIXELS or path.stat().st_size > MAX_PICTURE_BYTES:
+        raise MediaError(f"{path} has more pixels than a picture of a person needs. Give a smaller one.")
 
 
 class _Resampled:

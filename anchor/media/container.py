@@ -19,6 +19,13 @@ from anchor.timing import FPS
 __all__ = ["VideoInfo", "as_displayed", "open_media", "probe", "reason_of"]
 
 MAX_PIXELS = 8192 * 8192  # what one picture may have: a header can claim anything
+# Containers that hold what they show. FFmpeg knows playlists and descriptions besides (HLS, DASH, concat, SDP), which
+# name other files and addresses for it to open: somebody's "video" would be what else lies on this machine.
+FORMATS = (
+    "3gp,aac,ac3,aiff,amr,apng,asf,au,avi,caf,dv,eac3,flac,flv,gif,gxf,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mp3,mp4,"
+    "mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,w64,wav,webm,webp,wtv,wv,yuv4mpegpipe"
+)
+PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<MPD", b"<?xml", b"v=0", b"[playlist]", b"#EXTINF")
 
 
 @dataclass(frozen=True)
@@ -51,9 +58,22 @@ def open_media(path: Path) -> Iterator[Any]:
         raise MediaError(f"{path} {what}. Give the path of a video or sound file.")
     if path.stat().st_size == 0:
         raise MediaError(f"{path} has zero bytes. Copy or record it again.")
+    limit = {"max_pixels": str(MAX_PIXELS)}
+    doors = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     try:
-        container = av.open(str(path.absolute()), metadata_errors="replace")  # "concat:x" would be a protocol
+        container = av.open(
+            str(path.absolute()),  # "concat:x" would be a protocol
+            metadata_errors="replace", options=limit, container_options=doors,
+        )  # fmt: skip
+        for stream in container.streams.video:
+            stream.codec_context.options = limit
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        with path.open("rb") as file:
+            if file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t").startswith(PLAYLISTS):
+                raise MediaError(
+                    f"{path} is a playlist, which names other files and addresses; none is followed. Give the video "
+                    "itself."
+                ) from None
         raise MediaError(
             f"{path} is no video or sound file that FFmpeg can read ({reason_of(error)}). "
             "If it should be one, it was cut off or damaged: copy it again."
@@ -77,6 +97,11 @@ def probe(path: Path) -> VideoInfo:
             raise MediaError(f"{path} holds no picture, only {_streams(container)}. Give a video.")
         stream = container.streams.video[0]
         audio = container.streams.audio[0] if container.streams.audio else None
+        coded = stream.codec_context
+        if coded.width * coded.height > MAX_PIXELS:
+            raise MediaError(
+                f"{path} cannot be used: a picture is {coded.width}x{coded.height}. Convert or copy it again."
+            )
         first = next(container.decode(stream), None)
         if first is None or first.width * first.height > MAX_PIXELS:
             got = "no picture could be decoded" if first is None else f"a picture is {first.width}x{first.height}"

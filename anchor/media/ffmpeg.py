@@ -167,7 +167,8 @@ def _command(path: Path, threads: int, args: tuple[str, ...]) -> list[str]:
         size = f"{codec.width}:{codec.height}"
     return [
         program, "-hide_banner", "-nostdin", "-n", "-loglevel", "error",
-        "-threads", str(threads), *args, "-noautorotate", "-copyts", "-i", f"file:{Path(path).absolute()}",
+        "-threads", str(threads), *args, "-protocol_whitelist", "file,pipe",
+        "-noautorotate", "-copyts", "-i", f"file:{Path(path).absolute()}",
         "-map", "0:v:0", "-an", "-sn", "-dn", *_every_picture(program), "-enc_time_base", TIME_BASE,
         # As PyAV enlarges colours: bilinear, and each field by itself where a picture is interlaced.
         "-vf", f"scale={size}:flags=bilinear:interl=-1,format=rgb24", "-c:v", "rawvideo",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
 from torch import nn
 
 from anchor.errors import CheckpointError, ConfigError
 from anchor.models.describe import build_network
 from anchor.models.exported import is_export, load_export
 from anchor.models.seals import check_seal
+from anchor.models.tensors import load_tensors
 from anchor.ops.mel import mel_config_hash
 
 __all__ = ["EMA_STATE", "WeightKind", "check_mel", "held_networks", "load_network", "read_checkpoint"]
@@ -38,17 +37,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     try:
         check_seal(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = load_tensors(path, "checkpoint")
     except CheckpointError as error:
         raise CheckpointError(f"{error} Use another one of its folder.") from None
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError) as error:
-        words = str(error).strip().splitlines() or [type(error).__name__]
-        is_foreign = isinstance(error, (pickle.UnpicklingError, KeyError))  # KeyError: bytes that are no pickle at all
-        reason = "it holds no plain tensors" if is_foreign else words[0][:160]
-        raise CheckpointError(
-            f"{path}: not a readable checkpoint ({reason}). It is damaged or holds objects that could run code; "
-            "use another one of its folder."
-        ) from None
     if not isinstance(checkpoint, dict) or "hyper_parameters" not in checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint of `anchor train`: it describes no network.")
     return checkpoint

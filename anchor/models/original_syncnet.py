@@ -7,14 +7,13 @@ windows, C colour (BGR), T 5 frames, H W 224 pixels, M 13 cepstra, S 20 steps of
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from anchor.errors import CheckpointError
+from anchor.models.tensors import load_tensors
 
 __all__ = ["OriginalSyncNet", "load_original_syncnet"]
 
@@ -73,8 +72,8 @@ def load_original_syncnet(path: Path) -> OriginalSyncNet:
             "ships nor fetches; leave the key out, and LSE-D and LSE-C are left out."
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError, ValueError):
+        state = load_tensors(path)
+    except CheckpointError:
         raise CheckpointError(f"syncnet_weights={path}: not a file of plain weights that torch can read.") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     net = OriginalSyncNet()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from anchor.errors import CheckpointError
 from anchor.models.freezing import freeze
+from anchor.models.tensors import load_tensors
 
 __all__ = ["PerceptualNet", "load_perceptual"]
 
@@ -59,15 +60,15 @@ def load_perceptual(path: str | Path) -> PerceptualNet:
     Raises:
         CheckpointError: no such file, or no such layout.
     """
+    if not Path(path).is_file():
+        raise CheckpointError(f"module.perceptual={path}: there is no such file. Give a path, or null.")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"module.perceptual={path}: there is no such file. Give a path, or null.") from None
-    except Exception as error:
+        state = load_tensors(path)
+    except CheckpointError as error:
         raise CheckpointError(
-            f"module.perceptual={path} holds no plain weights ({str(error).splitlines()[0][:120]}). "
+            f"module.perceptual={path} holds no plain weights ({error}) "
             "Save a state dict: torch.save(vgg.state_dict(), PATH)."
-        ) from error
+        ) from None
     layers = _layers(_features(state, path), path)
     return freeze(PerceptualNet(layers))
 

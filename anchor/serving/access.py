@@ -16,7 +16,7 @@ from anchor.errors import ConfigError
 __all__ = ["SCOPES", "Access", "Key", "RateError"]
 
 SCOPES = ("view", "speak", "admin")  # watch a session; open one and let it speak; everything, and the server's state
-PER_MINUTE = 120
+PER_MINUTE, MOST_PER_MINUTE = 120, 10**6
 SHORTEST = 16  # characters of a token
 
 
@@ -87,7 +87,7 @@ class Access:
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"tokens={path} cannot be read: {error}.") from None
         if not isinstance(content, dict) or not content:
             raise ConfigError(f'tokens={path}: write {{"TOKEN": {{"name": "studio", "scopes": ["view", "speak"]}}}}.')
@@ -96,11 +96,19 @@ class Access:
             if len(token) < SHORTEST:
                 raise ConfigError(f"tokens={path}: a token has {len(token)} characters; take {SHORTEST} or more.")
             scopes = about.get("scopes", []) if isinstance(about, dict) else []
+            if not isinstance(scopes, list):
+                raise ConfigError(f'tokens={path}: scopes are a list, such as ["view"]; {scopes!r:.40} arrived.')
             unknown = [str(scope) for scope in scopes if scope not in SCOPES]
             if not scopes or unknown:
                 raise ConfigError(f"tokens={path}: scopes are {', '.join(SCOPES)}; {unknown or scopes} arrived.")
             per_minute = about.get("per_minute", PER_MINUTE)
-            if isinstance(per_minute, bool) or not isinstance(per_minute, int) or per_minute < 1:
-                raise ConfigError(f"tokens={path}: per_minute={per_minute} must be a whole number of at least 1.")
+            if (
+                isinstance(per_minute, bool)
+                or not isinstance(per_minute, int)
+                or not 1 <= per_minute <= MOST_PER_MINUTE
+            ):
+                raise ConfigError(
+                    f"tokens={path}: per_minute={per_minute!r:.40} must be a whole number from 1 to {MOST_PER_MINUTE}."
+                )
             keys[token] = Key(str(about.get("name", "unnamed")), frozenset(scopes), per_minute)
         return cls(keys)

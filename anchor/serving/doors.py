@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
@@ -13,7 +14,7 @@ from anchor.serving.access import Access, Key, RateError
 from anchor.serving.station import RETRY_S, BusyError, UnknownError
 from anchor.serving.webrtc import OfferError
 
-__all__ = ["Needs", "add_errors", "add_limits"]
+__all__ = ["Needs", "OnlyHere", "add_errors", "add_limits"]
 
 MOST_BODY = 256 * 1024  # bytes of a request
 
@@ -34,6 +35,31 @@ class Needs:
             raise HTTPException(403, f"This token may not {self._scope}.")
         key.spend()
         return key
+
+
+class OnlyHere:
+    """Let in who calls this machine by a name of its own, and nobody else.
+
+    A page elsewhere may give its own name the address of this machine, and then the browser takes our routes for that
+    page's (DNS rebinding). Without tokens, the name in the request is all that tells the two apart.
+    """
+
+    def __init__(self, app: Any, names: Collection[str]) -> None:
+        self._app, self._names = app, frozenset(names)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve, or refuse with status 403."""
+        if scope["type"] in ("http", "websocket"):
+            host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+            try:
+                name = urlsplit(f"//{host}").hostname
+            except ValueError:
+                name = None
+            if name not in self._names:
+                said = {"error": "Without tokens this server is for this machine alone: call it by 127.0.0.1."}
+                await JSONResponse(said, 403)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 def add_errors(app: FastAPI) -> None:
@@ -59,7 +85,8 @@ def add_limits(app: FastAPI) -> None:
     async def limit(request: Request, call_next: Any) -> Response:
         length = request.headers.get("content-length", "0")
         chunked = "chunked" in request.headers.get("transfer-encoding", "")
-        if chunked or not length.isdigit() or int(length) > MOST_BODY:
+        is_count = length.isascii() and length.isdigit() and len(length) < 10
+        if chunked or not is_count or int(length) > MOST_BODY:
             return JSONResponse({"error": f"A request may have {MOST_BODY} bytes, and must say how many."}, 413)
         response = await call_next(request)
         response.headers["X-Content-Type-Options"] = "nosniff"

@@ -66,6 +66,7 @@ def serve(
 
         from anchor.serving.app import make_app
         from anchor.serving.conversation import open_minds
+        from anchor.serving.doors import OnlyHere
         from anchor.serving.opened import load_face, open_avatar
         from anchor.serving.station import Settings, Station
     except ImportError as error:
@@ -118,9 +119,12 @@ def serve(
         )
         _reload_on_hangup(station)
 
+    app = make_app(station, access, begin, minds)
+    if access.is_open:  # a page elsewhere that gives its own name the address of this machine is not let in
+        app.add_middleware(OnlyHere, names=HERE)
     with _free(host, port) as bound:
         config = uvicorn.Config(
-            make_app(station, access, begin, minds), log_config=None, access_log=False, ws_max_size=1 << 17,
+            app, log_config=None, access_log=False, ws_max_size=1 << 17,
             timeout_graceful_shutdown=25, ssl_certfile=certificate, ssl_keyfile=key, server_header=False,
         )  # fmt: skip
         server = _leaving_server(config, station)

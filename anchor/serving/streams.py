@@ -38,7 +38,8 @@ async def serve_socket(
     except BusyError as error:
         await socket.close(1013, str(error)[:120])
     except AnchorError as error:
-        await socket.close(4400, str(error)[:120])
+        reason = str(error).encode()[:120].decode(errors="ignore")  # a close frame has room for 123 bytes
+        await socket.close(4400, reason)
     except (WebSocketDisconnect, RuntimeError):
         return
     else:
@@ -138,7 +139,7 @@ async def hear(station: Station, socket: WebSocket, live: Live) -> None:
 def _parse(text: str) -> dict[str, Any]:
     try:
         about = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         about = None
     if not isinstance(about, dict):
         raise ConfigError('Text messages are JSON: {"rate": 16000} or {"end": true}.')

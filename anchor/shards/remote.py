@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -208,4 +209,21 @@ def _open_store(url: str, retries: Retries) -> Store:
         is_address = False
     if not is_address:
         raise ConfigError(f"{shown_url(url)} is no web address. Give https://HOST/FOLDER.")
-    return HttpStore(url, retries)
+    return HttpStore(_fill(url), retries)
+
+
+def _fill(url: str) -> str:
+    """``url`` with ``$NAME`` in its user, password or query replaced by that environment variable."""
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if name not in os.environ:
+            raise ConfigError(
+                f"{shown_url(url)}: its address names ${name}, which is not set. Set it, and start again."
+            )
+        return os.environ[name]
+
+    parts = urllib.parse.urlsplit(url)
+    who, at, host = parts.netloc.rpartition("@")
+    who, query = (re.sub(r"\$(?:(\w+)|\{(\w+)\})", value, text) for text in (who, parts.query))
+    return urllib.parse.urlunsplit(parts._replace(netloc=who + at + host, query=query))

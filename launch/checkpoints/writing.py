@@ -65,13 +65,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self.has_failed = False
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
-        """The checkpoint at ``path``, on the CPU unless ``map_location`` says otherwise.
+        """The checkpoint at ``path``, on the CPU unless ``map_location`` says otherwise; tensors and plain types alone.
+
+        Whoever asks for more (``weights_only=False``) does not get it.
 
         Raises:
             CheckpointError: it is not what was written.
         """
         check_seal(path)
-        return super().load_checkpoint(path, map_location or _stay, weights_only)
+        return super().load_checkpoint(path, map_location or _stay, weights_only=True)
 
     def remove_checkpoint(self, path: Any) -> None:
         """Remove what a better checkpoint replaces; nothing while the last save failed, for there is none."""

@@ -131,7 +131,7 @@ class Chain:
         write_json(self.out / RECORD, self.record)
 
     def _clear(self, step: Step, folder: Path) -> None:
-        if self.out not in folder.absolute().parents and self.out not in folder.parents:
+        if self.out.resolve() not in folder.resolve().parents or folder.is_symlink():
             raise ConfigError(f"{folder}: {step.title!r} would empty it, and it is not in {self.out}.")
         if step.name not in self.record and any(folder.iterdir()):
             raise ConfigError(

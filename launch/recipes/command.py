@@ -9,6 +9,7 @@ from typing import Any
 
 from anchor.errors import ConfigError, GateError
 from anchor.files import read_json
+from launch.confidential import check_secrets
 from launch.gates import judge, load_gates, read_manifest, read_scores
 from launch.recipes.chain import Chain, Step, StepError
 from launch.recipes.inputs import describe_inputs, paths_of, read_inputs
@@ -35,6 +36,7 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     if len(chosen) != 1:
         raise ConfigError(f"recipe= must be given once: {', '.join(list_recipes())}, or a .yaml file.")
+    check_secrets(words)
     recipe = load_recipe(chosen[0].partition("=")[2])
     if wants_help:
         print(describe_inputs(recipe))

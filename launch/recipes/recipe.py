@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from anchor.arguments import nearest
 from anchor.errors import ConfigError
 from launch.recipes.chain import Step
+from launch.yaml_text import check_yaml
 
 __all__ = ["Recipe", "list_recipes", "load_recipe"]
 
@@ -108,7 +109,7 @@ def load_recipe(name: str) -> Recipe:
     if name.endswith((".yaml", ".yml")):
         if not Path(name).is_file():
             raise ConfigError(f"recipe={name}: no such file.")
-        text = Path(name).read_text(encoding="utf-8")
+        text = Path(name).read_text(encoding="utf-8", errors="replace")
     elif name in list_recipes():
         text = (resources.files("anchor.conf") / "recipe" / f"{name}.yaml").read_text(encoding="utf-8")
     else:
@@ -116,6 +117,7 @@ def load_recipe(name: str) -> Recipe:
         raise ConfigError(
             f"recipe={name} is no choice.{nearest(name, known)} Choose one of {', '.join(known)}, or give a .yaml file."
         )
+    check_yaml(text, f"recipe={name}")
     try:
         spec = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except Exception as error:  # whatever a YAML file may hold
@@ -124,9 +126,10 @@ def load_recipe(name: str) -> Recipe:
         raise ConfigError(
             f"recipe={name}: a recipe has about, inputs (with out) and steps; see conf/recipe/person.yaml."
         )
-    for step in spec["steps"]:
-        if missing := [key for key in ("name", "title", "run", "leaves") if key not in step]:
-            raise ConfigError(f"recipe={name}: the step {step.get('name', step)} lacks {', '.join(missing)}.")
+    for step in spec["steps"] if isinstance(spec["steps"], list) else [spec["steps"]]:
+        missing = [key for key in ("name", "title", "run", "leaves") if not isinstance(step, dict) or not step.get(key)]
+        if missing:
+            raise ConfigError(f"recipe={name}: the step {step!s:.80} lacks {', '.join(missing)}.")
     return Recipe(Path(name).stem, spec)  # type: ignore[arg-type]
 
 

@@ -1,7 +1,7 @@
 """What datamodules hand over and modules learn from; the one thing the two sides share.
 
-Shape suffixes: B windows, T frames of a window (5), K wrong speeches, C colour (RGB), H W pixels, M mel bins (80),
-S mel steps (16).
+Shape suffixes: B windows, T frames of a window (5, or as many as the expert sees), K wrong speeches, C colour (RGB),
+H W pixels, M mel bins (80), S mel steps (16 of a frame's own window, ``mel_steps(T)`` of the expert's).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class DrawingBatch(TypedDict, total=False):
 
 
 class LipBatch(DrawingBatch):
-    """Windows of five frames with their speech. Pictures travel as bytes and are scaled on the device."""
+    """Windows of T frames with their speech. Pictures travel as bytes and are scaled on the device."""
 
     faces_BTCHW: Tensor  # uint8 RGB crops, [0, 255]
-    mel_B1MS: Tensor  # float32, the mel window of the centre frame: what the expert hears
+    mel_B1MS: Tensor  # float32, the mel window of all T frames: what the expert hears
     wrong_mels_BK1MS: Tensor  # float32, speech that does not belong to the window; K may be 0
     is_foreign_BK: Tensor  # bool, the wrong speech comes from another clip
     clip_B: Tensor  # int64, number of the clip in its split

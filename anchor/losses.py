@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
+    "affine_loss",
     "edge_loss",
     "feature_loss",
     "hinge_discriminator_loss",
@@ -23,6 +24,7 @@ __all__ = [
     "lsgan_generator_loss",
     "motion_loss",
     "pair_loss",
+    "pairwise_loss",
     "pyramid_loss",
     "sync_loss",
     "weighted_l1",
@@ -46,6 +48,14 @@ def pair_loss(face_BD: Tensor, speech_BD: Tensor, in_sync_B: Tensor, weight_B: T
     in_sync_B = in_sync_B.float()
     match_B, mismatch_B = _clamp_alive(cosine_B), _clamp_alive(1 - cosine_B)
     return _mean(-(in_sync_B * match_B.log() + (1 - in_sync_B) * mismatch_B.log()), weight_B)
+
+
+def affine_loss(
+    face_BD: Tensor, speech_BD: Tensor, in_sync_B: Tensor, scale: Tensor, bias: Tensor, weight_B: Tensor | None = None
+) -> Tensor:
+    """:func:`pair_loss` with a learnt meaning of the cosine: ``scale * cosine + bias`` is the logit of "in sync"."""
+    logit_B = scale.float().clamp(max=MAX_SCALE) * _cosine(face_BD, speech_BD) + bias.float()
+    return _mean(F.binary_cross_entropy_with_logits(logit_B, in_sync_B.float(), reduction="none"), weight_B)
 
 
 def sync_loss(face_BD: Tensor, speech_BD: Tensor, kind: str = "cosine", weight_B: Tensor | None = None) -> Tensor:
@@ -76,6 +86,28 @@ def info_nce(
         answers_B = torch.arange(len(face_BD), device=face_BD.device)
         found_B = F.cross_entropy(logits_BB, answers_B, reduction="none")
         return 0.5 * _mean(found_B + F.cross_entropy(logits_BB.T, answers_B, reduction="none"), weight_B)
+
+
+def pairwise_loss(
+    face_BD: Tensor,
+    speech_BD: Tensor,
+    weight_BB: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    weight_B: Tensor | None = None,
+) -> Tensor:
+    """Every pair of the batch asked by itself whether it is in sync; a sum over a window's pairs, a mean over windows.
+
+    The pairwise logistic loss of SigLIP (Zhai et al. 2023, arXiv 2303.15343, algorithm 1): the logit is
+    ``scale * cosine + bias``. ``weight_BB`` as in :func:`info_nce`; the diagonal is in sync and counts once.
+    """
+    with _full_precision(face_BD):
+        face_BD, speech_BD = F.normalize(face_BD.float(), dim=1), F.normalize(speech_BD.float(), dim=1)
+        logits_BB = scale.float().clamp(max=MAX_SCALE) * face_BD @ speech_BD.T + bias.float()
+        eye_BB = torch.eye(len(face_BD), device=face_BD.device)
+        weight_BB = torch.maximum(weight_BB.float() * (1 - eye_BB), eye_BB)
+        cost_BB = F.binary_cross_entropy_with_logits(logits_BB, eye_BB, weight_BB, reduction="none")
+        return _mean(cost_BB.sum(1), weight_B)
 
 
 def weighted_l1(output_NCHW: Tensor, real_NCHW: Tensor, weight_HW: Tensor, weight_B: Tensor | None = None) -> Tensor:

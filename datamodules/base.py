@@ -9,6 +9,7 @@ import lightning as L
 
 from anchor.batch import ClipSource
 from anchor.errors import ConfigError
+from anchor.timing import WINDOW_FRAMES
 from datamodules.chances import Disguise, NegativeMix
 from datamodules.loader import WindowLoader
 from datamodules.order import TrainOrder, ValidationOrder
@@ -43,8 +44,11 @@ class WindowDataModule(L.LightningDataModule):
 
     Args:
         image_size: side of the pictures in pixels.
+        window_frames: pictures of a window, as many as the expert sees at once; None is five.
         batch_size: windows in a global batch, shared by all cards, whose number divides it.
         windows_per_clip: windows of one clip in a row; above 1 they are each other's wrong answers.
+        neighbours: these follow each other five frames apart, as hard to tell as wrong speech gets, instead of being
+            spread over the whole clip.
         negatives_per_window: wrong speeches drawn for each training window.
         near, far, foreign: shares of wrong speech from 5 to 15 frames away, from elsewhere in the clip, from others.
         drawing: add references and each frame's own mel window; the expert needs neither.
@@ -66,8 +70,10 @@ class WindowDataModule(L.LightningDataModule):
         self,
         *,
         image_size: int,
+        window_frames: int | None = None,
         batch_size: int = 6,
         windows_per_clip: int = 1,
+        neighbours: bool = False,
         negatives_per_window: int = 0,
         near: float = 0.5,
         far: float = 0.3,
@@ -96,6 +102,7 @@ class WindowDataModule(L.LightningDataModule):
         counts = {
             "batch_size": batch_size, "windows_per_clip": windows_per_clip, "val_batch_size": val_batch_size,
             "val_windows_per_clip": val_windows_per_clip, "prefetch": prefetch,
+            "window_frames": WINDOW_FRAMES if window_frames is None else window_frames,
             "references": 1 if references is None else references, "candidates": candidates,
         }  # fmt: skip
         more = {
@@ -112,6 +119,8 @@ class WindowDataModule(L.LightningDataModule):
             "silence": silence,
             "max_damaged": max_damaged,
         }
+        if not isinstance(neighbours, bool):
+            raise ConfigError(f"datamodule.neighbours={neighbours} is neither true nor false.")
         for name, share in shares.items():
             check_share(name, share)
         if near + far + foreign == 0:
@@ -125,6 +134,7 @@ class WindowDataModule(L.LightningDataModule):
             val_windows_per_clip,
             val_negatives,
         )
+        self.neighbours, self.window_frames = neighbours, counts["window_frames"]
         self.drawing, self.candidates, self.silence = drawing, candidates, silence
         self.references = 1 if references is None else references
         self.num_workers, self.prefetch, self.cache_mb = num_workers, prefetch, cache_mb
@@ -161,6 +171,8 @@ class WindowDataModule(L.LightningDataModule):
             rank=rank,
             world_size=world_size,
             only=self.overfit_batches,
+            frames=self.window_frames,
+            neighbours=self.neighbours,
         )
         order.passes_are_whole = self.trainer is not None
         loader = self._loader(dataset, order)
@@ -189,6 +201,7 @@ class WindowDataModule(L.LightningDataModule):
             windows_per_clip=self.val_windows_per_clip,
             rank=rank,
             world_size=world_size,
+            frames=self.window_frames,
         )
         return self._loader(dataset, order)
 
@@ -200,6 +213,7 @@ class WindowDataModule(L.LightningDataModule):
             split,
             image_size=self.image_size,
             seed=self.seed if split == "train" else 0,
+            window_frames=self.window_frames,
             negatives_per_window=negatives,
             mix=self.mix,
             disguise=disguise,

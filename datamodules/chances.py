@@ -14,7 +14,7 @@ import numpy as np
 
 from anchor.batch import ClipEntry
 from anchor.ops.references import MIN_AWAY
-from anchor.timing import MEL_FLOOR, WINDOW_FRAMES, WINDOW_RADIUS
+from anchor.timing import MEL_FLOOR, WINDOW_FRAMES, window_centres
 
 __all__ = ["Disguise", "NegativeMix", "disguise_mel", "disguise_pictures", "draw_candidates", "draw_negative"]
 
@@ -24,7 +24,7 @@ class NegativeMix:
     """Where wrong speech comes from: shares that sum to one.
 
     A near one is 5 to 15 frames away and teaches timing, a far one is anywhere else in the clip, a foreign one
-    belongs to another clip and teaches what is said. None overlaps the true window.
+    belongs to another clip and teaches what is said. None overlaps the true window of five frames.
     """
 
     near: float = 0.5
@@ -34,17 +34,23 @@ class NegativeMix:
 
 
 def draw_negative(
-    rng: np.random.Generator, clips: Sequence[ClipEntry], clip: int, frame: int, mix: NegativeMix
+    rng: np.random.Generator,
+    clips: Sequence[ClipEntry],
+    clip: int,
+    frame: int,
+    mix: NegativeMix,
+    frames: int = WINDOW_FRAMES,
 ) -> tuple[int, int]:
-    """``(clip, centre frame)`` of speech that does not belong to the window; it never overlaps it.
+    """``(clip, centre frame)`` of speech that does not belong to the window: it is shifted by five frames or more.
 
     Where a clip is too short for the kind that was drawn, the next farther kind is taken; a lone clip that is too
     short for any yields silence far outside it.
     """
     kind = rng.choice(3, p=np.array([mix.near, mix.far, mix.foreign]) / (mix.near + mix.far + mix.foreign))
     distance = np.abs(np.arange(clips[clip].num_frames) - frame)
-    centre = np.arange(len(distance))
-    apart = (centre >= WINDOW_RADIUS) & (centre < len(distance) - WINDOW_RADIUS) & (distance >= WINDOW_FRAMES)
+    apart = np.zeros(len(distance), bool)
+    apart[list(window_centres(len(distance), frames))] = True
+    apart &= distance >= WINDOW_FRAMES
     near = np.flatnonzero(apart & (distance <= mix.max_near_frames))
     far = np.flatnonzero(apart & (distance > mix.max_near_frames))
     if kind == 0 and len(near):
@@ -53,11 +59,11 @@ def draw_negative(
         return clip, int(rng.choice(far))
     if len(clips) > 1:
         other = (clip + 1 + int(rng.integers(len(clips) - 1))) % len(clips)
-        last = max(WINDOW_RADIUS + 1, clips[other].num_frames - WINDOW_RADIUS)
-        return other, int(rng.integers(WINDOW_RADIUS, last))
+        centres = window_centres(clips[other].num_frames, frames)
+        return other, int(rng.integers(centres.start, max(centres.start + 1, centres.stop)))
     if len(near):
         return clip, int(rng.choice(near))
-    return clip, clips[clip].num_frames + WINDOW_FRAMES
+    return clip, clips[clip].num_frames + frames
 
 
 def draw_candidates(rng: np.random.Generator, num_frames: int, frame: int, count: int) -> list[int]:

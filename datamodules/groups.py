@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from anchor.errors import ConfigError
-from anchor.timing import WINDOW_FRAMES, WINDOW_RADIUS
+from anchor.timing import WINDOW_FRAMES
 from datamodules.shuffle import make_key, permute
 
 __all__ = ["EpochOrder", "WindowGroups", "Windows", "check_sizes"]
@@ -40,11 +40,20 @@ class WindowGroups:
         num_frames: frames of each clip, int (clips,).
         repeats: how often an epoch shows each clip, int (clips,).
         size: windows of a group, met as nearly as a clip's length allows.
+        frames: of a window. The members of a group stand five frames apart whatever it is: such speech is wrong speech.
+        neighbours: members follow each other in the clip, five frames apart, instead of being spread over all of it.
     """
 
-    def __init__(self, num_frames: np.ndarray, repeats: np.ndarray, size: int) -> None:
-        self.size = size
-        self.num_centres = np.maximum(np.asarray(num_frames, np.int64) - 2 * WINDOW_RADIUS, 0)
+    def __init__(
+        self,
+        num_frames: np.ndarray,
+        repeats: np.ndarray,
+        size: int,
+        frames: int = WINDOW_FRAMES,
+        neighbours: bool = False,
+    ) -> None:
+        self.size, self.first, self.neighbours = size, frames // 2, neighbours
+        self.num_centres = np.maximum(np.asarray(num_frames, np.int64) - frames + 1, 0)
         long, short, num_long = self._split(self.num_centres)
         self.per_turn = num_long * long + (WINDOW_FRAMES - num_long) * short
         self.ends = np.cumsum(self.per_turn * repeats)
@@ -54,7 +63,8 @@ class WindowGroups:
     def _split(self, num_centres: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Groups of a residue class with one window more, of one with one less, and how many classes have more.
 
-        Centres of equal remainder modulo five never overlap; each of the five classes is cut into equal groups.
+        Windows of equal remainder modulo five stand five frames apart or more; each of the five classes is cut into
+        equal groups.
         """
         short, num_long = np.divmod(num_centres, WINDOW_FRAMES)
         return self._parts(short + 1), self._parts(short), num_long
@@ -73,9 +83,13 @@ class WindowGroups:
         row = np.repeat(np.arange(len(groups)), counts)
         nth = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
         index = part[row] + nth * parts[row]
-        if self.size > 1:  # else every window is a group of its own, and the order of groups says all
+        if self.neighbours:  # a ring of the class's members, cut into stretches; where it is cut changes with the epoch
+            begin = part * (members // parts) + np.minimum(part, members % parts)
+            begin = begin + permute(0, members, make_key(*key, WITHIN, clip, turn, residue))
+            index = (begin[row] + nth) % members[row]
+        elif self.size > 1:  # else every window is a group of its own, and the order of groups says all
             index = permute(index, members[row], make_key(*key, WITHIN, clip, turn, residue)[row])
-        frame = WINDOW_RADIUS + residue[row] + WINDOW_FRAMES * index
+        frame = self.first + residue[row] + WINDOW_FRAMES * index
         return Windows(clip[row], frame, turn[row]), counts
 
     def count(self, groups: np.ndarray) -> int:

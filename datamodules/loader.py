@@ -97,7 +97,8 @@ class WindowLoader(DataLoader[LipBatch]):
         epoch, given = order.before if self.is_last_unused() else (order.epoch, order.given)
         return {
             "plan": PLAN_VERSION, "seed": order.seed, "epoch": epoch, "given": given,
-            "windows": order.num_windows, "group": order.groups.size, "data": self.identity,
+            "windows": order.num_windows, "group": order.groups.size, "neighbours": order.groups.neighbours,
+            "data": self.identity,
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -112,10 +113,11 @@ class WindowLoader(DataLoader[LipBatch]):
         mine = self.state_dict()
         names = {
             "plan": "another order of windows", "seed": "seed={}", "group": "datamodule.windows_per_clip={}",
+            "neighbours": "datamodule.neighbours={}",
             "data": "other shards", "windows": "{} windows an epoch",
         }  # fmt: skip
         for key, name in names.items():
-            if state.get(key) == mine[key] or (key in ("data", "windows") and self.accept_other_data):
+            if state.get(key, False) == mine[key] or (key in ("data", "windows") and self.accept_other_data):
                 continue
             raise CheckpointError(
                 f"The checkpoint was made with {name.format(state.get(key))}"

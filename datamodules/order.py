@@ -16,7 +16,7 @@ from torch.utils.data import Sampler
 
 from anchor.batch import ClipEntry
 from anchor.errors import ConfigError
-from anchor.timing import WINDOW_FRAMES, WINDOW_RADIUS
+from anchor.timing import WINDOW_FRAMES, window_centres
 from datamodules.groups import EpochOrder, WindowGroups, check_sizes
 from datamodules.joined import frames_of, repeats_of
 
@@ -50,6 +50,7 @@ class TrainOrder(Sampler[list[WindowKey]]):
         windows_per_clip: windows of one clip in a row, met as nearly as a clip's length allows.
         rank, world_size: this process and how many there are.
         only: show the first so many batches again and again, the same pictures each time; 0 shows all.
+        frames, neighbours: as in :class:`~datamodules.groups.WindowGroups`.
 
     Raises:
         ConfigError: the ranks cannot share a batch evenly, or no clip is long enough for a window.
@@ -65,12 +66,14 @@ class TrainOrder(Sampler[list[WindowKey]]):
         rank: int = 0,
         world_size: int = 1,
         only: int = 0,
+        frames: int = WINDOW_FRAMES,
+        neighbours: bool = False,
     ) -> None:
         check_sizes(batch_size, windows_per_clip, world_size)
-        self.groups = WindowGroups(frames_of(clips), repeats_of(clips), windows_per_clip)
+        self.groups = WindowGroups(frames_of(clips), repeats_of(clips), windows_per_clip, frames, neighbours)
         self.num_windows = self.groups.num_windows
         if not self.num_windows:
-            raise ConfigError(f"No training clip has {WINDOW_FRAMES} frames. Give longer clips to `anchor preprocess`.")
+            raise ConfigError(f"No training clip has {frames} frames. Give longer clips to `anchor preprocess`.")
         if only:
             self.num_windows = min(self.num_windows, only * batch_size)
         self.stride = 0 if only else 1  # from an epoch to the next
@@ -135,13 +138,14 @@ class ValidationOrder(Sampler[list[WindowKey]]):
         windows_per_clip: int,
         rank: int = 0,
         world_size: int = 1,
+        frames: int = WINDOW_FRAMES,
     ) -> None:
         keys = []
-        for i, frames in enumerate(frames_of(clips).tolist()):
-            centres = np.arange(WINDOW_RADIUS, frames - WINDOW_RADIUS)
+        for i, num_frames in enumerate(frames_of(clips).tolist()):
+            centres = window_centres(num_frames, frames)
             count = min(windows_per_clip, len(centres))
             places = np.linspace(0, len(centres) - 1, 2 * count + 1)[1::2]
-            keys += [WindowKey(i, int(centres[round(place)]), 0) for place in places]
+            keys += [WindowKey(i, centres[round(place)], 0) for place in places]
         if len(keys) < world_size:
             raise ConfigError(
                 f"{len(keys)} validation windows are too few for {world_size} cards. Raise "

@@ -1,6 +1,6 @@
 """Windows out of clips: the dataset that shards and rendered speakers share.
 
-Shape suffixes: B windows, T frames of a window (5), K wrong speeches, C colour, H W pixels, M mel bins, S mel steps.
+Shape suffixes: B windows, T frames of a window, K wrong speeches, C colour, H W pixels, M mel bins, S mel steps.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from anchor.batch import ClipEntry, ClipSource, LipBatch, select
 from anchor.errors import AnchorError, DamagedError, ShardError
 from anchor.ops.references import best_references
 from anchor.ops.silence import silent_frames
-from anchor.timing import MEL_FLOOR, WINDOW_FRAMES, WINDOW_RADIUS, mel_window
+from anchor.timing import MEL_FLOOR, WINDOW_FRAMES, frame_span, mel_window, window_centres
 from datamodules.chances import Disguise, NegativeMix, disguise_mel, disguise_pictures, draw_candidates, draw_negative
 from datamodules.joined import frames_of
 from datamodules.order import WindowKey
@@ -52,6 +52,7 @@ class WindowDataset(Dataset[Item]):
         source: where clips are read; pictures of another size are resized to ``image_size``.
         split: ``"train"`` or ``"val"``, where damage is an error.
         image_size: side of the pictures in pixels.
+        window_frames: T, what the expert sees at once; its speech is as long.
         negatives_per_window: K, how many wrong speeches come with each window.
         disguise: None shows the material as it is.
         drawing: add references and each frame's own mel window, which the expert does not need.
@@ -71,6 +72,7 @@ class WindowDataset(Dataset[Item]):
         *,
         image_size: int,
         seed: int,
+        window_frames: int = WINDOW_FRAMES,
         negatives_per_window: int = 0,
         mix: NegativeMix | None = None,
         disguise: Disguise | None = None,
@@ -82,7 +84,7 @@ class WindowDataset(Dataset[Item]):
     ) -> None:
         self.source, self.split = source, split
         self.clips: Sequence[ClipEntry] = select(source.clips, split)
-        self.image_size, self.seed = image_size, seed
+        self.image_size, self.seed, self.window_frames = image_size, seed, window_frames
         self.negatives_per_window = negatives_per_window
         self.mix, self.disguise = mix or NegativeMix(), disguise
         self.drawing = drawing
@@ -133,9 +135,10 @@ class WindowDataset(Dataset[Item]):
         clip = key.clip
         while attempt > OWN_CLIP_ATTEMPTS:
             clip = int(rng.integers(len(self.clips)))
-            if self.clips[clip].num_frames >= WINDOW_FRAMES:
+            if self.clips[clip].num_frames >= self.window_frames:
                 break
-        frame = int(rng.integers(WINDOW_RADIUS, self.clips[clip].num_frames - WINDOW_RADIUS))
+        centres = window_centres(self.clips[clip].num_frames, self.window_frames)
+        frame = int(rng.integers(centres.start, centres.stop))
         return key._replace(clip=clip, frame=frame)
 
     def _chances(self, key: WindowKey, *more: int) -> np.random.Generator:
@@ -147,34 +150,30 @@ class WindowDataset(Dataset[Item]):
         clip = self.clips[key.clip]
         rng = self._chances(key)
         key, is_mute = self._perhaps_silent(key)
-        span = range(key.frame - WINDOW_RADIUS, key.frame + WINDOW_RADIUS + 1)
+        span = frame_span(key.frame, self.window_frames)
         offered = draw_candidates(rng, clip.num_frames, key.frame, self.candidates) if self.drawing else []
         pictures_NCHW = self._choose(self._read_pictures(key.clip, [*span, *offered]))
         mel_SM = self._read_mel(key.clip)
-        # One disguise for all the speech of a window: the right answer must not be told by its noise.
-        heard = [key.frame, *(span if self.drawing else [])]
         wrong = [self._wrong_speech(rng, key, redrawn) for _ in range(self.negatives_per_window)]
-        mels_NMS = np.stack([mel_window(mel_SM, frame) for frame in heard] + [mel_MS for mel_MS, _ in wrong])
+        own = [mel_window(mel_SM, key.frame, self.window_frames)]
+        own += [mel_window(mel_SM, frame) for frame in span] if self.drawing else []
+        mels = [*own, *(mel_MS for mel_MS, _ in wrong)]
         if self.disguise is not None:
             pictures_NCHW = disguise_pictures(rng, pictures_NCHW, self.disguise)
-            mels_SM = mels_NMS.transpose(0, 2, 1).reshape(-1, mels_NMS.shape[1])
-            mels_NMS = (
-                disguise_mel(rng, mels_SM, self.disguise)
-                .reshape(len(mels_NMS), -1, mels_NMS.shape[1])
-                .transpose(0, 2, 1)
-            )
-        mels_N1MS = np.ascontiguousarray(mels_NMS[:, None])
+            # One disguise for all the speech of a window: the right answer must not be told by its noise.
+            mels = _disguise_mels(rng, mels, self.disguise)
         if is_mute:
-            mels_N1MS[: len(heard)] = MEL_FLOOR
-        drawn = {}
+            mels[: len(own)] = [np.full_like(mel_MS, MEL_FLOOR) for mel_MS in own]
+        wrong_mels = np.stack(mels[len(own) :]) if wrong else np.empty((0, *own[0].shape), np.float32)
+        drawn: dict[str, Any] = {}
         if self.drawing:
             references_CHW = pictures_NCHW[len(span) :].reshape(-1, *pictures_NCHW.shape[2:])
-            drawn = {"references_BCHW": references_CHW, "mels_BT1MS": mels_N1MS[1 : len(heard)]}
+            drawn = {"references_BCHW": references_CHW, "mels_BT1MS": np.stack(mels[1 : len(own)])[:, None]}
         return {
             **drawn,
             "faces_BTCHW": pictures_NCHW[: len(span)],
-            "mel_B1MS": mels_N1MS[0],
-            "wrong_mels_BK1MS": mels_N1MS[len(heard) :],
+            "mel_B1MS": mels[0][None],
+            "wrong_mels_BK1MS": wrong_mels[:, None],
             "is_foreign_BK": np.array([is_foreign for _, is_foreign in wrong], bool),
             "clip_B": np.int64(key.clip),
             "frame_B": np.int64(key.frame),
@@ -189,8 +188,8 @@ class WindowDataset(Dataset[Item]):
         if rng.random() >= self.silence:
             return key, False
         silent_T = silent_frames(self._read_mel(key.clip), self.clips[key.clip].num_frames)
-        windows = np.lib.stride_tricks.sliding_window_view(silent_T, WINDOW_FRAMES).all(1)
-        centres = WINDOW_RADIUS + np.flatnonzero(windows)
+        windows = np.lib.stride_tricks.sliding_window_view(silent_T, self.window_frames).all(1)
+        centres = self.window_frames // 2 + np.flatnonzero(windows)
         if not len(centres):
             return key, False
         return key._replace(frame=int(rng.choice(centres))), bool(rng.random() < 0.5)
@@ -199,19 +198,19 @@ class WindowDataset(Dataset[Item]):
         """The window's pictures and the best of the candidates behind them."""
         if not self.drawing:
             return pictures_NCHW
-        window_TCHW, offered_KCHW = np.split(pictures_NCHW, [WINDOW_FRAMES])
+        window_TCHW, offered_KCHW = np.split(pictures_NCHW, [self.window_frames])
         if len(offered_KCHW) == self.references:
             return pictures_NCHW
         faces_NHWC = np.ascontiguousarray(pictures_NCHW.transpose(0, 2, 3, 1))
-        best_R = best_references(faces_NHWC[WINDOW_RADIUS], faces_NHWC[WINDOW_FRAMES:], self.references)
+        best_R = best_references(faces_NHWC[self.window_frames // 2], faces_NHWC[self.window_frames :], self.references)
         return np.concatenate([window_TCHW, offered_KCHW[best_R]])
 
     def _wrong_speech(self, rng: np.random.Generator, key: WindowKey, redrawn: list[Damage]) -> tuple[np.ndarray, bool]:
-        """A mel window (80, 16) that does not belong to ``key``, and whether it comes from another clip."""
+        """A mel window (80, S) that does not belong to ``key``, and whether it comes from another clip."""
         for attempt in range(MAX_ATTEMPTS):
-            clip, frame = draw_negative(rng, self.clips, key.clip, key.frame, self.mix)
+            clip, frame = draw_negative(rng, self.clips, key.clip, key.frame, self.mix, self.window_frames)
             try:
-                return mel_window(self._read_mel(clip), frame), clip != key.clip
+                return mel_window(self._read_mel(clip), frame, self.window_frames), clip != key.clip
             except DamagedError as error:
                 window = self.clips[key.clip].key, key.frame
                 if self.split != "train" or attempt == MAX_ATTEMPTS - 1:
@@ -245,6 +244,13 @@ class WindowDataset(Dataset[Item]):
     def _read_mel(self, number: int) -> np.ndarray:
         kept = self._mels.get(number)
         return self._mels.put(number, self.source.read_mel(self.clips[number])) if kept is None else kept
+
+
+def _disguise_mels(rng: np.random.Generator, mels: Sequence[np.ndarray], disguise: Disguise) -> list[np.ndarray]:
+    """Mel windows (80, S) of any lengths, all changed alike."""
+    ends = np.cumsum([mel_MS.shape[1] for mel_MS in mels])
+    whole_SM = disguise_mel(rng, np.concatenate(mels, axis=1).T, disguise)
+    return np.split(np.ascontiguousarray(whole_SM.T), ends[:-1], axis=1)
 
 
 class _Kept:

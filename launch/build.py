@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from anchor.errors import CheckpointError, ConfigError
 from anchor.models import check_mel, load_network, read_checkpoint
 from anchor.models.perceptual import load_perceptual
+from anchor.timing import WINDOW_FRAMES
 from launch.accelerators import Machine, check_trainer
 from launch.checkpoints import AtomicCheckpointIO, Choice, choose_resume, find_state
 from launch.networks import CompileNetworks, prepare_networks
@@ -56,6 +57,7 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
         options["overfit_batches"] = repeated
     if options.get("image_size") is None:
         options["image_size"] = module.net.image_size  # type: ignore[union-attr]
+    options["window_frames"] = _window_frames(options.get("window_frames"), module)
     if options.get("references") is None:
         options["references"] = getattr(module.net, "num_references", 1)
     datamodule = _instantiate("datamodule", options)
@@ -68,6 +70,22 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
     if (state := find_state(trainer)) is not None:
         state.origin = resume.origin
     return Run(module, datamodule, trainer, resume)
+
+
+def _window_frames(asked: Any, module: L.LightningModule) -> int:
+    """As many frames as the expert sees at once: the one that learns, or the one that judges.
+
+    Raises:
+        ConfigError: another number was asked for.
+    """
+    expert = getattr(module, "expert", None) or module.net
+    needed = int(getattr(expert, "window_frames", WINDOW_FRAMES))
+    if asked is not None and asked != needed and hasattr(expert, "window_frames"):
+        raise ConfigError(
+            f"datamodule.window_frames={asked}: the expert sees {needed} frames at once. Leave it out, or teach an "
+            f"expert with model.expert.window_frames={asked}."
+        )
+    return needed if asked is None else asked
 
 
 def build_module(options: Mapping[str, Any]) -> L.LightningModule:

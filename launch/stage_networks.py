@@ -7,19 +7,13 @@ from torch import Tensor, nn
 
 __all__ = ["stage_networks"]
 
-MEL_SHAPE = (1, 80, 16)
-
 
 def stage_networks(model: str) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
     """Expert, generator and discriminator of a preset by name, each with a batch of four."""
+    from anchor.models.sizes import example_inputs
     from launch.sizes import build_preset
 
     torch.manual_seed(0)
     built = build_preset(model)
-    side = built["image_size"]
-    half = side // 2
-    return {
-        "expert": (built["expert"], (torch.rand(4, 5, 3, half, side), torch.rand(4, *MEL_SHAPE))),
-        "generator": (built["generator"], (torch.rand(4, 6, side, side), torch.rand(4, *MEL_SHAPE))),
-        "discriminator": (built["discriminator"], (torch.rand(4, 3, half, side),)),
-    }
+    kinds = ("expert", "generator", "discriminator")
+    return {kind: (built[kind], example_inputs(built[kind], 4, built["image_size"])) for kind in kinds}

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from anchor.batch import LipBatch
 from anchor.errors import ConfigError
-from anchor.losses import sync_loss
+from anchor.losses import affine_loss, sync_loss
 from anchor.models import LipGenerator, SyncNet, build_network, freeze, stack_faces
 from anchor.ops.images import lower_half, to_signed
 from anchor.ops.mel import mel_config_hash
@@ -81,8 +81,11 @@ def judge_sync(expert: SyncNet, output_BTChW: Tensor, batch: LipBatch) -> Tensor
     expert.to(output_BTChW.device)  # it is no part of the module, so no trainer moves it
     with torch.no_grad():
         speech_BD = expert.embed_speech(batch["mel_B1MS"])
-    kind = "bce" if expert.positive else "cosine"
-    return sync_loss(expert.embed_mouths(output_BTChW), speech_BD, kind, batch["weight_B"])
+    face_BD = expert.embed_mouths(output_BTChW)
+    if expert.bias is not None:
+        in_sync_B = torch.ones(len(face_BD), device=face_BD.device)
+        return affine_loss(face_BD, speech_BD, in_sync_B, expert.log_scale.exp(), expert.bias, batch["weight_B"])
+    return sync_loss(face_BD, speech_BD, "bce" if expert.positive else "cosine", batch["weight_B"])
 
 
 def compare_shapes(expert: SyncNet, output_BTChW: Tensor, real_BTChW: Tensor, batch: LipBatch) -> Tensor:

@@ -44,7 +44,8 @@ class GeneratorModule(PlainLoading):
     Args:
         net: a ``LipGenerator`` or its description.
         expert: the frozen judge of stage 1; None trains on pictures alone.
-        speech_from_expert: start the Speech Encoder from the expert's, where their shapes agree.
+        speech_from_expert: start the Speech Encoder from the expert's, where their shapes agree; of an expert that
+            hears longer windows all but the last layer fits.
         mouth_weight: how many times a pixel of the mouth's box counts.
         edge_weight: weight of the edge loss beside L1.
         sync_weight, sync_start_step, sync_ramp_steps: the expert's say: none at first, then a ramp to its full weight;
@@ -136,9 +137,13 @@ def validation_scores(
 
 
 def start_from(encoder: nn.Module, expert_encoder: nn.Module) -> bool:
-    """Copy the expert's weights where every shape agrees; says whether it did."""
+    """Copy the expert's weights where all shapes agree, or all but the last layer's; says whether it did."""
     own, theirs = encoder.state_dict(), expert_encoder.state_dict()
-    if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in theirs.items()}:
+    if own.keys() != theirs.keys():
         return False
-    encoder.load_state_dict(theirs)
+    last = next(reversed(own)).rpartition(".")[0]
+    fitting = {key: value for key, value in theirs.items() if value.shape == own[key].shape}
+    if any(key.rpartition(".")[0] != last for key in own.keys() - fitting.keys()):
+        return False
+    encoder.load_state_dict({**own, **fitting})
     return True

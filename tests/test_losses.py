@@ -1,8 +1,11 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from anchor.losses import (
+    affine_loss,
     edge_loss,
     feature_loss,
     hinge_discriminator_loss,
@@ -13,6 +16,7 @@ from anchor.losses import (
     lsgan_generator_loss,
     motion_loss,
     pair_loss,
+    pairwise_loss,
     pyramid_loss,
     sync_loss,
     weighted_l1,
@@ -151,3 +155,52 @@ def test_feature_loss_is_a_mean_over_layers():
     a, b = torch.zeros(2, 3), torch.ones(2, 8)
     assert float(feature_loss([a, a], [a + 1, a])) == 0.5
     assert float(feature_loss([b], [b - 2], torch.tensor([1.0, 0.0]))) == 1.0
+
+
+def test_a_learnt_meaning_of_the_cosine_is_a_logit():
+    face, speech = unit(6, seed=1), unit(6, seed=2)
+    chance = affine_loss(face, speech, torch.ones(6), torch.tensor(0.0), torch.tensor(0.0))
+    assert float(chance) == pytest.approx(math.log(2))
+    sure = affine_loss(face, face, torch.ones(6), torch.tensor(30.0), torch.tensor(-10.0))
+    wrong = affine_loss(face, face, torch.zeros(6), torch.tensor(30.0), torch.tensor(-10.0))
+    assert float(sure) == pytest.approx(0, abs=1e-6)
+    assert float(wrong) == pytest.approx(20, abs=1e-4)
+
+
+def test_every_pair_of_the_batch_is_asked_once_and_as_often_as_its_weight_says():
+    face, speech = unit(4, seed=1), unit(4, seed=2)
+    scale, bias = torch.tensor(10.0), torch.tensor(-3.0)
+    weight = torch.tensor([[0, 1, 0, 2.5], [1, 0, 0, 0], [0, 0, 0, 0], [2.5, 0, 0, 0]])
+    by_hand = 0.0
+    for i in range(4):
+        for j in range(4):
+            pair = affine_loss(face[i : i + 1], speech[j : j + 1], torch.tensor([float(i == j)]), scale, bias)
+            by_hand += float(pair) * (1.0 if i == j else float(weight[i, j]))
+    assert float(pairwise_loss(face, speech, weight, scale, bias)) == pytest.approx(by_hand / 4, rel=1e-5)
+    assert torch.equal(  # the weight of the diagonal says nothing
+        pairwise_loss(face, speech, weight + 3 * torch.eye(4), scale, bias),
+        pairwise_loss(face, speech, weight, scale, bias),
+    )
+
+
+def test_a_window_that_fills_up_changes_nothing_of_the_pairwise_loss():
+    face, speech, some = unit(3, seed=1), unit(3, seed=2), torch.tensor([1.5, 1.5, 0.0])
+    scale, bias = torch.tensor(10.0), torch.tensor(-3.0)
+    real = (some > 0).float()
+    filled = pairwise_loss(face, speech, real * real[:, None], scale, bias, some)
+    assert float(filled) == pytest.approx(float(pairwise_loss(face[:2], speech[:2], torch.ones(2, 2), scale, bias)))
+
+
+@pytest.mark.parametrize("loss", ["affine", "pairwise"])
+def test_temperature_and_bias_learn_in_float32_inside_autocast(loss):
+    face, speech = unit(8, seed=1).to(torch.bfloat16), unit(8, seed=2).to(torch.bfloat16)
+    scale, bias = torch.tensor(10.0, requires_grad=True), torch.tensor(-10.0, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        if loss == "affine":
+            value = affine_loss(face, speech, torch.ones(8), scale, bias)
+        else:
+            value = pairwise_loss(face, speech, torch.ones(8, 8), scale, bias)
+    value.backward()
+    assert value.dtype == torch.float32
+    assert scale.grad.abs() > 0
+    assert bias.grad.abs() > 0

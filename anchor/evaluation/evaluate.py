@@ -299,7 +299,8 @@ def _judge_clips(judge: SyncNet, shelf: ClipShelf, clips: list[ClipEntry]) -> Ex
     embedded = []
     for entry in show_progress(clips, len(clips), "listen and look", "clips"):
         clip = shelf.read(entry)
-        embedded.append(ClipEmbedding(entry.speaker, *embed_clip(judge, clip.faces_TSSC, clip.mel_SM)))
+        face_TD, speech_TD = embed_clip(judge, clip.faces_TSSC, clip.mel_SM)
+        embedded.append(ClipEmbedding(entry.speaker, face_TD, speech_TD, judge.window_frames))
     judged = score_expert(embedded, float(judge.log_scale.detach().exp()))
     if "shift_curve" in judged.details:
         judged.scores["expert/confidence"] = ShiftCurve.confidence(torch.tensor(judged.details["shift_curve"]))

@@ -20,7 +20,7 @@ from anchor.evaluation.calibration import choices, reliability
 from anchor.metrics import pair_accuracy, shift_curve
 from anchor.models import SyncNet
 from anchor.ops.images import lower_half, to_signed
-from anchor.timing import FPS, WINDOW_FRAMES, WINDOW_RADIUS, mel_window
+from anchor.timing import FPS, WINDOW_FRAMES, frame_span, mel_window, window_centres
 
 __all__ = ["MAX_SHIFT", "MIN_SHIFT", "ClipEmbedding", "clip_offset", "embed_clip", "score_expert", "window_offsets"]
 
@@ -39,6 +39,7 @@ class ClipEmbedding:
     speaker: str
     face_TD: Tensor
     speech_TD: Tensor
+    window_frames: int = WINDOW_FRAMES  # that the expert sees at once
 
 
 @dataclass
@@ -53,20 +54,25 @@ class ExpertScores:
 def embed_clip(
     expert: SyncNet, faces_TSSC: np.ndarray, mel_SM: np.ndarray, first_frame: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Embeddings (T - 4, D) of mouths and speech, on the CPU; row ``i`` is the window centred on frame ``i + 2``.
+    """Embeddings of mouths and speech, on the CPU: a row for each window, (T - 4, D) where the expert sees five frames.
 
+    Row ``i`` is the window of frame ``i + window_frames // 2``; none of a clip that is shorter than a window.
     ``faces_TSSC`` are uint8 RGB; ``first_frame`` is the frame of the speech that the first picture shows.
     """
     device = next(expert.parameters()).device
     mouths_TChW = lower_half(torch.from_numpy(np.ascontiguousarray(faces_TSSC)).permute(0, 3, 1, 2))
     faces, speeches = [], []
-    centres = range(WINDOW_RADIUS, len(faces_TSSC) - WINDOW_RADIUS)
+    frames = expert.window_frames
+    centres = window_centres(len(faces_TSSC), frames)
     for begin in range(0, len(centres), BATCH_WINDOWS):
         part = centres[begin : begin + BATCH_WINDOWS]
-        windows = [mouths_TChW[centre - WINDOW_RADIUS : centre + WINDOW_RADIUS + 1] for centre in part]
-        mels_N1MS = torch.from_numpy(np.stack([mel_window(mel_SM, first_frame + centre) for centre in part])[:, None])
+        windows = [mouths_TChW[frame_span(centre, frames).start : frame_span(centre, frames).stop] for centre in part]
+        heard = [mel_window(mel_SM, first_frame + centre, frames) for centre in part]
+        mels_N1MS = torch.from_numpy(np.stack(heard)[:, None])
         faces.append(expert.embed_mouths(to_signed(torch.stack(windows).to(device))).cpu())
         speeches.append(expert.embed_speech(mels_N1MS.to(device)).cpu())
+    if not faces:
+        return torch.zeros(0, 1), torch.zeros(0, 1)
     return torch.cat(faces), torch.cat(speeches)
 
 
@@ -90,7 +96,7 @@ def score_expert(clips: Sequence[ClipEmbedding], scale: float) -> ExpertScores:
             count[distance] += pairs
             if MIN_SHIFT <= distance <= MAX_SHIFT:
                 person.won, person.count = person.won + float(part), person.count + pairs
-        own_pieces = window_offsets(clip.face_TD, clip.speech_TD)
+        own_pieces = window_offsets(clip.face_TD, clip.speech_TD, clip.window_frames)
         pieces += own_pieces
         person.add(clip, own_pieces)
         sure.append(choices(clip.face_TD, clip.speech_TD, scale, MIN_SHIFT, MAX_SHIFT))
@@ -144,12 +150,13 @@ def clip_offset(face_TD: Tensor, speech_TD: Tensor) -> int | None:
     return int(shift_curve(face_TD, speech_TD, MAX_SHIFT).argmax()) - MAX_SHIFT
 
 
-def window_offsets(face_TD: Tensor, speech_TD: Tensor) -> list[int]:
-    """The offset that each window of two seconds gives, in frames; every shift serves the same fifty frames.
+def window_offsets(face_TD: Tensor, speech_TD: Tensor, window_frames: int = WINDOW_FRAMES) -> list[int]:
+    """The offset that each window of two seconds gives, in frames; every shift serves the same fifty pictures.
 
-    Windows begin a second apart; a clip below 3.4 s, two seconds and the shifts on both sides, has none.
+    Windows begin a second apart; a clip below 3.2 s, two seconds and the shifts on both sides, has none. An expert that
+    sees more frames at once has fewer embeddings of the fifty pictures, and no more of them.
     """
-    length = PIECE_FRAMES + 2 * MAX_SHIFT
+    length = PIECE_FRAMES - window_frames + 1 + 2 * MAX_SHIFT
     found = []
     for start in range(0, len(face_TD) - length + 1, PIECE_STEP):
         part = slice(start, start + length)

@@ -3,14 +3,33 @@
 Shape suffixes: N pictures, C channels, H W pixels, D embedding.
 """
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ConvBlock", "ModulatedUpBlock", "ResidualBlock"]
+from anchor.errors import ConfigError
+
+__all__ = ["ConvBlock", "ModulatedUpBlock", "ResidualBlock", "make_norm"]
+
+GROUPS = 32  # of a group norm, as in Wu and He 2018 (arXiv 1803.08494), or the most below it that divide the channels
+
+
+def make_norm(name: str, channels: int) -> nn.Module:
+    """A norm over ``channels``: ``batch``, or ``group``, which needs no batch and is the same in training and after.
+
+    Raises:
+        ConfigError: another name.
+    """
+    if name == "batch":
+        return nn.BatchNorm2d(channels)
+    if name == "group":
+        return nn.GroupNorm(math.gcd(GROUPS, channels), channels)
+    raise ConfigError(f"norm={name} is unknown. Choose batch or group.")
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, batch norm, ReLU; padded so that ``stride`` divides the size exactly where it can."""
+    """Convolution, norm, ReLU; padded so that ``stride`` divides the size exactly where it can."""
 
     def __init__(
         self,
@@ -19,12 +38,13 @@ class ConvBlock(nn.Sequential):
         kernel: int | tuple[int, int] = 3,
         stride: int | tuple[int, int] = 1,
         padding: int | tuple[int, int] | None = None,
+        norm: str = "batch",
     ) -> None:
         if padding is None:
             padding = (kernel if isinstance(kernel, int) else kernel[0]) // 2
         super().__init__(
             nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False),
-            nn.BatchNorm2d(out_channels),
+            make_norm(norm, out_channels),
             nn.ReLU(inplace=True),
         )
 
@@ -32,11 +52,11 @@ class ConvBlock(nn.Sequential):
 class ResidualBlock(nn.Module):
     """``relu(x + norm(conv(x)))``; the norm's gain starts at 0, so a fresh block passes its input on."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: str = "batch") -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-        nn.init.zeros_(self.norm.weight)
+        self.norm = make_norm(norm, channels)
+        nn.init.zeros_(self.norm.weight)  # type: ignore[arg-type]
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """The same shape as it came."""

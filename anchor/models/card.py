@@ -13,7 +13,7 @@ from anchor.errors import CheckpointError
 from anchor.models.describe import describe
 from anchor.models.sizes import example_inputs
 from anchor.ops.mel import MEL_PARAMETERS, mel_config_hash
-from anchor.timing import FPS, WINDOW_FRAMES, WINDOW_MEL_STEPS
+from anchor.timing import FPS, WINDOW_FRAMES, mel_steps
 
 __all__ = ["CARD_KEY", "CARD_NAME", "FORMAT_VERSION", "describe_ports", "make_card", "read_card"]
 
@@ -30,8 +30,8 @@ PORTS = {
         {"name": "mouth", "range": [-1.0, 1.0], "what": "RGB lower half"},
     ),
     "expert": (
-        {"name": "mouths", "range": [-1.0, 1.0], "what": "RGB lower halves of five frames in a row"},
-        {"name": "mel", "range": MEL_RANGE, "what": "log-mel window of the middle frame: bins, steps"},
+        {"name": "mouths", "range": [-1.0, 1.0], "what": "RGB lower halves of as many frames in a row"},
+        {"name": "mel", "range": MEL_RANGE, "what": "log-mel window of the same frames: bins, steps"},
         {"name": "mouth_embedding", "range": [-1.0, 1.0], "what": "unit vector"},
         {"name": "speech_embedding", "range": [-1.0, 1.0], "what": "unit vector"},
     ),
@@ -61,6 +61,7 @@ def make_card(net: nn.Module, image_size: int, **about: Any) -> dict[str, Any]:
     """The card of ``net``; ``about`` adds what is known of its origin."""
     inputs, outputs = describe_ports(net, image_size)
     description = describe(net)
+    frames = int(getattr(net, "window_frames", WINDOW_FRAMES))
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -69,8 +70,8 @@ def make_card(net: nn.Module, image_size: int, **about: Any) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "image_size": image_size,
         "fps": FPS,
-        "window_frames": WINDOW_FRAMES,
-        "window_mel_steps": WINDOW_MEL_STEPS,
+        "window_frames": frames,
+        "window_mel_steps": mel_steps(frames),
         "mel_config_hash": mel_config_hash(),
         "audio": MEL_PARAMETERS,
         "inputs": inputs,

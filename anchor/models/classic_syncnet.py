@@ -54,10 +54,11 @@ class ClassicSyncNet(nn.Module):
     def __init__(self, *, image_size: int = 96, width: int = CLASSIC_WIDTH) -> None:
         super().__init__()
         check_layout("ClassicSyncNet", image_size, width)
-        self.image_size, self.positive = image_size, True
+        self.image_size, self.positive, self.window_frames = image_size, True, WINDOW_FRAMES
         self.mouth_encoder = stack_rows(3 * WINDOW_FRAMES, MOUTH, width)
         self.speech_encoder = stack_rows(1, SPEECH, width)
         self.log_scale = nn.Parameter(torch.tensor(2.3))  # inverse temperature 10 at the start, for info_nce
+        self.bias = None  # the layout knows none
 
     def embed_mouths(self, mouths_BTChW: Tensor) -> Tensor:
         """Unit vectors (B, D) for windows of five lower halves in [-1, 1], of any size twice as wide as high."""

@@ -2,7 +2,7 @@
 
 A FLOP is one multiplication or one addition, so a multiply-add counts 2. Counted are convolutions and matrix products
 (``torch.utils.flop_counter``); norms, activations and resampling are not. The unit is one forward pass for one item: a
-frame for a generator, a window of five frames with its speech for an expert, a picture for a discriminator.
+frame for a generator, a window of frames with its speech for an expert, a picture for a discriminator.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from anchor.models.describe import describe
 from anchor.models.generator import stack_faces
-from anchor.timing import NUM_MELS, WINDOW_FRAMES, WINDOW_MEL_STEPS
+from anchor.timing import NUM_MELS, WINDOW_FRAMES, mel_steps
 
 __all__ = ["PartSize", "example_inputs", "model_sizes", "show_size"]
 
@@ -47,12 +47,13 @@ def example_inputs(
     kind = describe(net)["kind"]
     size = int(getattr(net, "image_size", image_size or 96))
     dice = torch.Generator().manual_seed(seed)
-    mel = torch.rand(batch_size, 1, NUM_MELS, WINDOW_MEL_STEPS, generator=dice) * 8 - 4
+    frames = int(getattr(net, "window_frames", WINDOW_FRAMES))
+    mel = torch.rand(batch_size, 1, NUM_MELS, mel_steps(frames), generator=dice) * 8 - 4
     if kind == "generator":
         faces, references = torch.rand(2, batch_size, 3, size, size, generator=dice) * 2 - 1
         return stack_faces(faces, references), mel
     if kind == "expert":
-        return torch.rand(batch_size, WINDOW_FRAMES, 3, size // 2, size, generator=dice) * 2 - 1, mel
+        return torch.rand(batch_size, frames, 3, size // 2, size, generator=dice) * 2 - 1, mel
     return (torch.rand(batch_size, 3, size // 2, size, generator=dice) * 2 - 1,)
 
 

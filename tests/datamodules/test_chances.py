@@ -17,6 +17,17 @@ def test_wrong_speech_never_overlaps_the_window(mix, clip):
             assert other != clip or abs(wrong - frame) >= 5
 
 
+@pytest.mark.parametrize("clip", [0, 1])
+def test_wrong_speech_of_a_long_window_is_shifted_and_inside_its_clip(clip):
+    rng = np.random.default_rng(0)
+    for frame in range(8, CLIPS[clip].num_frames - 7):
+        for _ in range(10):
+            other, wrong = draw_negative(rng, CLIPS[:2], clip, frame, NegativeMix(), frames=16)
+            assert other != clip or abs(wrong - frame) >= 5
+            assert wrong - 8 >= 0
+            assert wrong + 8 <= CLIPS[other].num_frames
+
+
 def test_the_mix_is_what_was_configured():
     rng = np.random.default_rng(1)
     draws = [draw_negative(rng, CLIPS, 0, 30, NegativeMix(near=0.5, far=0.3, foreign=0.2)) for _ in range(4000)]

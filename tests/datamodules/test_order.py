@@ -51,6 +51,35 @@ def test_windows_of_one_clip_in_a_group_do_not_overlap():
     assert not np.array_equal(met.frame, windows.frame)  # another epoch, other company
 
 
+@pytest.mark.parametrize("neighbours", [False, True])
+def test_long_windows_are_five_frames_apart_too_and_each_is_shown_once(neighbours):
+    order = TrainOrder(CLIPS, batch_size=6, windows_per_clip=4, seed=1, frames=16, neighbours=neighbours)
+    wanted = {(i, frame) for i, clip in enumerate(CLIPS) for frame in range(8, clip.num_frames - 7)}
+    assert Counter(key for batch in keys(order) for key in batch) == Counter(wanted)
+    windows, counts = order.groups.expand(np.arange(order.groups.num_groups), (0, 0))
+    for end, count in zip(np.cumsum(counts), counts, strict=True):
+        own = windows.part(end - count, end)
+        assert all(b - a >= 5 for a, b in pairwise(sorted(own.frame.tolist())))
+
+
+def test_neighbours_follow_each_other_but_where_the_clip_begins_again():
+    groups = WindowGroups(np.array([204, 404]), np.ones(2, int), 8, neighbours=True)  # 40 and 80 windows a class
+    met = []
+    for epoch in (0, 1):
+        windows, counts = groups.expand(np.arange(groups.num_groups), (0, epoch))
+        assert Counter(zip(windows.clip.tolist(), windows.frame.tolist(), strict=True)).most_common(1)[0][1] == 1
+        own = [windows.part(end - count, end).frame for end, count in zip(np.cumsum(counts), counts, strict=True)]
+        jumps = np.array([(np.diff(frames) != 5).sum() for frames in own])
+        assert (np.abs(np.concatenate([np.diff(frames) for frames in own])) >= 5).all()
+        assert jumps.max() <= 1
+        assert jumps.sum() <= 10  # once in each of the ten classes at most
+        met.append(np.concatenate(own))
+    assert not np.array_equal(*met)  # another epoch, cut elsewhere
+    spread = WindowGroups(np.array([204, 404]), np.ones(2, int), 8)
+    frames = spread.expand(np.arange(spread.num_groups), (0, 0))[0].frame
+    assert (np.diff(frames[:8]) != 5).any()
+
+
 @pytest.mark.parametrize("world_size", [2, 3, 4])
 @pytest.mark.parametrize("per_clip", [1, 2, 5])
 def test_ranks_share_the_global_batches_of_one_rank(world_size, per_clip):
@@ -134,6 +163,11 @@ def test_validation_windows_are_fixed_and_shared_without_loss():
         assert all(1 <= len(batch) <= 2 for order in orders for batch in order)
     assert set(whole) <= WINDOWS
     assert len(set(whole)) == len(whole) == 3 + 3 + 1 + 3
+
+
+def test_validation_windows_of_a_long_expert_lie_within_their_clips():
+    found = keys_of(ValidationOrder(CLIPS, batch_size=4, windows_per_clip=50, frames=16))
+    assert set(found) == {(i, f) for i, clip in enumerate(CLIPS) for f in range(8, clip.num_frames - 7)}
 
 
 def keys_of(order):

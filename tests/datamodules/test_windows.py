@@ -27,6 +27,41 @@ def test_a_window_holds_the_frames_and_the_speech_of_its_centre(numbered_clips):
     assert abs(reference - 20) >= 5
 
 
+def test_a_long_window_has_long_speech_and_each_frames_own_beside(numbered_clips):
+    source = numbered_clips()
+    data = WindowDataset(
+        source, "train", image_size=32, seed=0, negatives_per_window=2, window_frames=16, disguise=Disguise(mirror=0)
+    )
+    batch = data[[WindowKey(1, 20, 0)]].batch
+    assert batch["faces_BTCHW"].shape == (1, 16, 3, 32, 32)
+    assert batch["mel_B1MS"].shape == (1, 1, 80, 52)
+    assert batch["mels_BT1MS"].shape == (1, 16, 1, 80, 16)
+    assert batch["wrong_mels_BK1MS"].shape == (1, 2, 1, 80, 52)
+    plain = WindowDataset(source, "train", image_size=32, seed=0, window_frames=16)[[WindowKey(1, 20, 0)]].batch
+    mel = source.read_mel(data.clips[1])
+    assert plain["faces_BTCHW"][0, :, 1, 0, 0].tolist() == list(range(12, 28))
+    assert np.allclose(plain["mel_B1MS"][0, 0], mel_window(mel, 20, 16))
+    assert np.allclose(plain["mels_BT1MS"][0, 15, 0], mel_window(mel, 27))
+    assert plain["wrong_mels_BK1MS"].shape == (1, 0, 1, 80, 52)
+
+
+def test_a_silent_long_window_is_silent_throughout(numbered_clips):
+    source = numbered_clips(lengths=(60, 60))
+    speech = source.read_mel
+
+    def quiet_in_the_middle(clip):
+        mel_SM = speech(clip).copy()
+        mel_SM[64:160] = -4  # frames 20 to 49
+        return mel_SM
+
+    source.read_mel = quiet_in_the_middle
+    data = WindowDataset(source, "train", image_size=32, seed=0, window_frames=16, silence=1.0)
+    batch = data[[WindowKey(0, 10, epoch) for epoch in range(12)]].batch
+    assert (batch["mel_B1MS"] == -4).all()
+    assert (batch["faces_BTCHW"][:, :, 1, 0, 0] >= 20).all()
+    assert (batch["faces_BTCHW"][:, :, 1, 0, 0] < 50).all()
+
+
 def test_pixels_and_speech_depend_on_the_key_alone(numbered_clips):
     keys = [WindowKey(0, frame, 3) for frame in (4, 9, 14)]
     one = WindowDataset(numbered_clips(), "train", image_size=32, seed=0, negatives_per_window=1, disguise=Disguise())

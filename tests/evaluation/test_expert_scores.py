@@ -7,7 +7,8 @@ import torch.nn.functional as F
 
 from anchor.evaluation.calibration import reliability
 from anchor.evaluation.expert_page import reliability_chart, speaker_table
-from anchor.evaluation.sync import MAX_SHIFT, ClipEmbedding, clip_offset, embed_clip, score_expert
+from anchor.evaluation.sync import MAX_SHIFT, ClipEmbedding, clip_offset, embed_clip, score_expert, window_offsets
+from anchor.models import SyncNet
 from anchor.ops.images import lower_half, to_signed
 from anchor.timing import mel_window
 
@@ -109,3 +110,26 @@ def test_the_page_names_the_worst_speaker_first():
     assert page.index("s1") < page.index("s0")
     assert "Share right by confidence" in reliability_chart(details)
     assert speaker_table({"by_speaker": {"s0": details["by_speaker"]["s0"]}}) == ""
+
+
+def test_a_long_expert_hears_the_frames_that_it_sees(speakers):
+    torch.manual_seed(0)
+    expert = SyncNet(image_size=32, width=2, embedding_size=8, window_frames=16, norm="group").eval()
+    clip = speakers.clips[0]
+    faces, mel = speakers.read_frames(clip, range(clip.num_frames)), speakers.read_mel(clip)
+    face_TD, speech_TD = embed_clip(expert, faces[3:], mel, first_frame=3)
+    assert len(face_TD) == len(speech_TD) == clip.num_frames - 3 - 15
+    window = to_signed(lower_half(torch.from_numpy(faces[4:20]).permute(0, 3, 1, 2)))[None]  # of frame 12
+    with torch.no_grad():
+        assert torch.allclose(expert.embed_mouths(window)[0], face_TD[1], atol=1e-5)
+        heard = torch.from_numpy(mel_window(mel, 12, 16))[None, None]
+        assert torch.allclose(expert.embed_speech(heard)[0], speech_TD[1], atol=1e-5)
+    assert embed_clip(expert, faces[:9], mel)[0].shape == (0, 1)
+
+
+@pytest.mark.parametrize("window_frames", [5, 16])
+def test_two_seconds_are_fifty_pictures_whatever_is_seen_at_once(window_frames):
+    pictures = 80  # of which fifty, and fifteen on either side
+    clip = _clips(num=1, length=pictures - window_frames + 1)[0]
+    assert window_offsets(clip.face_TD, clip.speech_TD, window_frames) == [0]
+    assert window_offsets(clip.face_TD[1:], clip.speech_TD[1:], window_frames) == []

@@ -17,6 +17,7 @@ from anchor.models import (
     ClassicSyncNet,
     LipGenerator,
     PatchDiscriminator,
+    SyncNet,
     load_network,
 )
 from anchor.models.folding import fold_norms
@@ -204,3 +205,15 @@ def test_what_cannot_be_exported_is_named(small_generator, save_checkpoint, tmp_
     export(checkpoint=path, out=tmp_path / "out")
     with pytest.raises(CheckpointError, match="is an export already"):
         export(checkpoint=tmp_path / "out", out=tmp_path / "again")
+
+
+def test_a_long_expert_with_group_norm_is_exported_with_its_window(save_checkpoint, tmp_path):
+    net = SyncNet(image_size=32, width=2, embedding_size=8, window_frames=16, norm="group", affine=True)
+    export(checkpoint=save_checkpoint(net), out=tmp_path / "out")
+    card = read_json(tmp_path / "out" / "card.json")
+    assert (card["window_frames"], card["window_mel_steps"]) == (16, 52)
+    assert [port["shape"] for port in card["inputs"]] == [["N", 16, 3, 16, 32], ["N", 1, 80, 52]]
+    again = load_network(tmp_path / "out", "expert")
+    assert again.window_frames == 16
+    assert again.bias == net.bias
+    assert check_graph(again, tmp_path / "out" / "model.onnx", 32) <= ONNX_BOUND

@@ -242,3 +242,92 @@ def test_the_ramp_waits_climbs_and_stays():
     twin = Ramp(top=0.5, start=2, length=2)
     twin.load_state_dict(ramp.state_dict())
     assert twin.value() == 0.5
+
+
+def long_expert(**options):
+    torch.manual_seed(0)
+    return SyncNet(image_size=32, width=2, embedding_size=8, window_frames=16, norm="group", **options)
+
+
+@pytest.mark.parametrize("loss", ["info_nce", "pairwise", "bce"])
+def test_every_loss_teaches_what_it_says_and_nothing_else(loss, numbered_clips):
+    net = long_expert(affine=True)
+    before = state(net)
+    data = Data(
+        numbered_clips(), window_frames=16, windows_per_clip=2, neighbours=True, negatives_per_window=int(loss == "bce")
+    )
+    trainer = fit(SyncNetModule(net=net, loss=loss, near_weight=2.0, foreign_weight=0.1), data)
+    learnt = changed(net, before)
+    assert "log_scale" in learnt
+    assert ("bias" in learnt) is (loss != "info_nce")
+    assert all(torch.isfinite(value) for value in trainer.callback_metrics.values())
+
+
+def test_the_pairwise_loss_of_validation_knows_a_good_expert_from_a_bad_one(numbered_clips):
+    module = SyncNetModule(net=long_expert(affine=True), loss="pairwise")
+    face = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
+    module.net.bias.data.fill_(-5.0)
+    good = module._pairs(face, face, 1.0) + module._pairs(face, -face, 0.0)
+    bad = module._pairs(face, -face, 1.0) + module._pairs(face, face, 0.0)
+    assert good < 0.02 < bad
+
+
+@pytest.mark.parametrize(
+    ("net", "options", "says"),
+    [
+        ({}, {"loss": "pairwise"}, "affine=true"),
+        ({}, {"loss": "bce"}, "positive=true, or affine=true"),
+        ({}, {"loss": "triplet"}, "info_nce, pairwise, bce"),
+        ({}, {"near_weight": -1}, "near_weight=-1"),
+        ({}, {"foreign_weight": "much"}, "foreign_weight=much"),
+    ],
+)
+def test_an_expert_stage_that_cannot_be_is_one_sentence(net, options, says):
+    with pytest.raises(ConfigError, match=says):
+        SyncNetModule(net=SyncNet(image_size=32, width=2, **net), **options)
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("stage", ["generator", "finetune", "quality"])
+def test_a_long_expert_judges_long_windows(stage, affine, small_generator, numbered_clips):
+    judge = long_expert(affine=affine)
+    before = state(judge)
+    module = {
+        "generator": lambda: GeneratorModule(net=small_generator, expert=judge, sync_start_step=0),
+        "finetune": lambda: FinetuneModule(net=small_generator, expert=judge, sync_weight=0.1),
+        "quality": lambda: QualityModule(net=small_generator, discriminator=PatchDiscriminator(), expert=judge),
+    }[stage]()
+    trainer = fit(module, Data(numbered_clips(), window_frames=16, batch_size=2))
+    assert torch.isfinite(trainer.callback_metrics["val/sync_loss"])
+    assert not changed(judge, before)
+
+
+def test_the_affine_judge_asks_for_mouths_that_it_takes_for_in_sync():
+    judge = freeze(long_expert(affine=True))
+    batch = {"mel_B1MS": torch.randn(2, 1, 80, 52), "weight_B": torch.ones(2)}
+    mouths = torch.rand(2, 16, 3, 16, 32, requires_grad=True)
+    loss = judge_sync(judge, mouths, batch)
+    cosine = (judge.embed_mouths(mouths) * judge.embed_speech(batch["mel_B1MS"])).sum(1)
+    by_hand = -torch.nn.functional.logsigmoid(judge.log_scale.exp() * cosine + judge.bias).mean()
+    assert torch.allclose(loss, by_hand)
+    loss.backward()
+    assert mouths.grad.abs().sum() > 0
+
+
+def test_the_speech_encoder_starts_from_a_longer_experts_but_for_the_last_layer(small_generator):
+    judge = SyncNet(image_size=32, width=2, embedding_size=8, window_frames=16)
+    before = state(small_generator.speech_encoder)
+    GeneratorModule(net=small_generator, expert=judge)
+    own, theirs = small_generator.speech_encoder.state_dict(), judge.speech_encoder.state_dict()
+    same = {key for key in own if torch.equal(own[key], before[key])}
+    assert all(torch.equal(own[key], theirs[key]) for key in own if key != "6.weight")
+    assert "6.weight" in same
+    wider = SyncNet(image_size=32, width=4, embedding_size=8, window_frames=16)
+    after = state(small_generator.speech_encoder)
+    GeneratorModule(net=small_generator, expert=wider)
+    assert not changed(small_generator.speech_encoder, after)
+
+
+def test_near_speech_can_count_more():
+    weights = negative_weights(torch.zeros(3), torch.tensor([10, 25, 26]), foreign_weight=0.0, near_weight=3.0)
+    assert weights.tolist() == [[0, 3, 1], [3, 0, 0], [1, 0, 0]]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from anchor.errors import CheckpointError
+from anchor.errors import CheckpointError, ConfigError
 from anchor.models import (
     LipGenerator,
     PatchDiscriminator,
@@ -13,6 +13,7 @@ from anchor.models import (
     stack_faces,
     without_gradients,
 )
+from anchor.models.sizes import example_inputs
 
 
 @pytest.mark.parametrize(
@@ -50,8 +51,52 @@ def test_the_expert_takes_larger_mouths():
     assert torch.allclose(expert.embed_speech(torch.zeros(2, 1, 80, 16)).norm(dim=1), torch.ones(2))
 
 
+@pytest.mark.parametrize("frames", [5, 16])
+def test_an_expert_sees_and_hears_as_many_frames_as_it_is_told(frames):
+    expert = SyncNet(image_size=32, width=2, embedding_size=24, window_frames=frames).eval()
+    face, speech = expert(*example_inputs(expert, 3))
+    assert face.shape == speech.shape == (3, 24)
+    assert example_inputs(expert)[0].shape[1] == frames
+    with pytest.raises(RuntimeError):
+        expert.embed_mouths(torch.zeros(1, frames + 1, 3, 16, 32))
+
+
+def test_group_norm_keeps_no_statistics_and_needs_no_batch():
+    torch.manual_seed(0)
+    expert = SyncNet(image_size=32, width=2, embedding_size=8, norm="group")
+    assert not list(expert.buffers())
+    mouths, mel = example_inputs(expert, 4)
+    awake = expert.train().embed_mouths(mouths)
+    assert torch.equal(awake, expert.eval().embed_mouths(mouths))
+    alone = expert.embed_mouths(mouths[:1])
+    assert torch.allclose(awake[:1], alone, atol=1e-4)
+    batch = SyncNet(image_size=32, width=2, embedding_size=8).train()
+    assert not torch.allclose(batch.embed_speech(mel)[:2], batch.embed_speech(mel[:2]), atol=1e-2)
+
+
 @pytest.mark.parametrize(
-    "net", [SyncNet(width=2), LipGenerator(widths=(4, 4, 4, 4, 4)), PatchDiscriminator(widths=(4, 8))]
+    ("options", "says"),
+    [
+        ({"window_frames": 40}, "window_frames=40"),
+        ({"window_frames": True}, "window_frames"),
+        ({"window_frames": 4}, "window_frames=4"),
+        ({"norm": "layer"}, "norm=layer"),
+        ({"positive": True, "affine": True}, "Choose one"),
+    ],
+)
+def test_an_expert_that_cannot_be_is_one_sentence(options, says):
+    with pytest.raises(ConfigError, match=says):
+        SyncNet(image_size=32, width=2, **options)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        SyncNet(width=2),
+        SyncNet(width=2, window_frames=16, norm="group", affine=True),
+        LipGenerator(widths=(4, 4, 4, 4, 4)),
+        PatchDiscriminator(widths=(4, 8)),
+    ],
 )
 def test_a_description_rebuilds_the_network(net):
     twin = build_network(describe(net))

@@ -23,7 +23,7 @@ from launch.mlu_sim import activate
 from launch.ranks import SameBuffers
 from lightning_modules import FinetuneModule, GeneratorModule, QualityModule, SyncNetModule
 
-STAGES = ("syncnet", "bce", "generator", "finetune", "quality")
+STAGES = ("syncnet", "bce", "pairwise", "generator", "finetune", "quality")
 SHARDED = [("fsdp", "syncnet"), ("fsdp", "generator"), ("fsdp", "finetune")]
 if tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 6):
     SHARDED += [("fsdp2", "generator"), ("fsdp2", "finetune")]
@@ -76,11 +76,12 @@ def sgd(parameters, lr, betas=None):
 
 def make(stage):
     torch.manual_seed(0)
-    expert = SyncNet(image_size=32, width=2, embedding_size=8, positive=stage == "bce")
+    about = {"positive": stage == "bce", "affine": stage == "pairwise"}
+    expert = SyncNet(image_size=32, width=2, embedding_size=8, **about)
     net = LipGenerator(image_size=32, widths=(4, 6, 8), strides=(2, 2, 2), speech_width=2, embedding_size=8)
     common = {"optimizer": sgd, "lr": 1e-2}
-    if stage in ("syncnet", "bce"):
-        loss = "bce" if stage == "bce" else "info_nce"
+    if stage in ("syncnet", "bce", "pairwise"):
+        loss = "info_nce" if stage == "syncnet" else stage
         return SyncNetModule(net=expert, loss=loss, foreign_weight=0.3, warmup_steps=0, **common)
     if stage == "generator":
         return GeneratorModule(net=net, expert=expert, sync_start_step=0, sync_ramp_steps=1, warmup_steps=0, **common)

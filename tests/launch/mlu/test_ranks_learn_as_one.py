@@ -5,7 +5,7 @@ import json
 import pytest
 from rank_processes import run_ranks
 
-STAGES = ("syncnet", "bce", "generator", "finetune", "quality")
+STAGES = ("syncnet", "bce", "pairwise", "generator", "finetune", "quality")
 
 pytestmark = pytest.mark.slow
 

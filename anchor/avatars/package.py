@@ -27,7 +27,7 @@ from anchor.timing import FPS
 
 __all__ = [
     "FORMAT", "FORMAT_VERSION", "MANIFEST", "MAX_CLIPS", "MAX_FRAMES", "NOTE", "ClipFacts", "Package", "check_name",
-    "clip_files", "package_id", "read_package",
+    "clip_files", "package_id", "provenance", "read_package",
 ]  # fmt: skip
 
 MANIFEST = "avatar.json"
@@ -100,6 +100,11 @@ def package_id(manifest: Mapping[str, Any]) -> str:
     """What stands for everything in the package but its name."""
     told = {key: value for key, value in manifest.items() if key not in ("id", "name")}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def provenance(name: str, id: str) -> dict[str, str]:
+    """The tags of a film that an avatar speaks in: that it is synthetic, and which avatar that is."""
+    return {"title": name, "comment": f"{NOTE} Made by anchor with avatar {id}.", "artist": f"anchor avatar {id}"}
 
 
 def read_package(path: Path, check_sums: bool = True) -> Package:

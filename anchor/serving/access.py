@@ -15,7 +15,9 @@ from anchor.errors import ConfigError
 
 __all__ = ["SCOPES", "Access", "Key", "RateError"]
 
-SCOPES = ("view", "speak", "admin")  # watch a session; open one and let it speak; everything, and the server's state
+# Watch a session; open one and let it speak; keep it as a file or send it to another server; everything, and the
+# server's own state.
+SCOPES = ("view", "speak", "record", "admin")
 PER_MINUTE, MOST_PER_MINUTE = 120, 10**6
 SHORTEST = 16  # characters of a token
 

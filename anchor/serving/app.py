@@ -19,6 +19,7 @@ from anchor.serving.conversation import Minds, add_conversation
 from anchor.serving.director import MOST_TEXT
 from anchor.serving.doors import Needs, add_errors, add_limits
 from anchor.serving.metrics import prometheus_text
+from anchor.serving.outputs import Outputs, Ways
 from anchor.serving.station import Station, UnknownError
 from anchor.serving.streams import hear, send_film, serve_socket, tell_events
 from anchor.serving.webrtc import MOST_SDP, answer_offer
@@ -45,21 +46,27 @@ class _Name(BaseModel):
 
 
 def make_app(
-    station: Station, access: Access, on_start: Callable[[], Any] | None = None, minds: Minds | None = None
-) -> FastAPI:
-    """The application of a station; who may do what is ``access``'s, what sessions answer with is ``minds``'s."""
+    station: Station, access: Access, on_start: Callable[[], Any] | None = None, minds: Minds | None = None,
+    outputs: Outputs | None = None,
+) -> FastAPI:  # fmt: skip
+    """The application of a station: who may do what is ``access``'s, what sessions answer with is ``minds``'s.
+
+    ``outputs`` says what may leave it.
+    """
+    ways = Ways(station, outputs or Outputs())
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         if on_start is not None:
             await on_start()
+        ways.start()
         yield
         await station.leave()
 
     app = FastAPI(title="Anchor", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     add_errors(app)
     add_limits(app)
-    app.state.station, app.state.access = station, access
+    app.state.station, app.state.access, app.state.ways = station, access, ways
     view, speak, admin = (Depends(Needs(access, scope)) for scope in ("view", "speak", "admin"))
 
     @app.get("/")
@@ -101,7 +108,12 @@ def make_app(
     @app.post("/api/sessions", status_code=201)
     async def open_session(body: _Open, key: Key = speak) -> dict[str, Any]:
         live = station.open(body.avatar, key.name)
-        return {"id": live.id, "avatar": live.avatar.name, "stream_type": FMP4_TYPE}
+        return {
+            "id": live.id,
+            "avatar": live.avatar.name,
+            "stream_type": FMP4_TYPE,
+            "records": ways.recordings is not None,
+        }
 
     @app.delete("/api/sessions/{id}", status_code=204)
     async def close_session(id: str, key: Key = speak) -> None:
@@ -157,6 +169,7 @@ def make_app(
     async def speech(socket: WebSocket, id: str) -> None:
         await serve_socket(socket, station, access, id, "speak", functools.partial(hear, station))
 
+    ways.add_routes(app, access)
     add_conversation(app, station, access, minds or Minds())
     return app
 

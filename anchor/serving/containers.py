@@ -44,6 +44,11 @@ class Muxer:
         self._lock = threading.Lock()
         self._is_closed = False
 
+    def begin(self) -> None:
+        """Connect to the target and write the head; :meth:`add` does it otherwise."""
+        with self._lock, _said(self._target):
+            self._container.start_encoding()
+
     def add(self, packet: Packet) -> None:
         """Write one packet of either kind."""
         with self._lock, _said(self._target):
@@ -78,11 +83,16 @@ class Muxer:
 
 
 class FragmentedMp4:
-    """Packets to pieces of a stream that a browser's MediaSource plays as they come."""
+    """Packets to pieces of a stream that a browser's MediaSource plays as they come.
 
-    def __init__(self, width: int, height: int) -> None:
+    ``options`` say where a fragment ends, by default after 100 ms; ``metadata`` stands in the first piece.
+    """
+
+    def __init__(
+        self, width: int, height: int, options: dict[str, str] | None = None, metadata: dict[str, str] | None = None
+    ) -> None:
         self._pieces = _Pieces()
-        self._muxer = Muxer(self._pieces, "mp4", width, height, FMP4_OPTIONS)
+        self._muxer = Muxer(self._pieces, "mp4", width, height, options or FMP4_OPTIONS, metadata)
 
     def add(self, packet: Packet) -> Iterator[bytes]:
         """What is ready to be sent after ``packet``: whole boxes, usually none."""

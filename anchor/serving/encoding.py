@@ -79,6 +79,11 @@ class AudioEncoder:
         self._rest = np.zeros(0, np.float32)
         self._next = first_sample
 
+    @property
+    def position(self) -> int:
+        """The sample that :meth:`encode` expects next."""
+        return self._next + len(self._rest)
+
     def encode(self, samples: np.ndarray) -> list[Packet]:
         """Any number of samples; packets of 20 ms (Opus) or 1024 samples (AAC) as they are complete."""
         self._rest = np.concatenate([self._rest, samples])

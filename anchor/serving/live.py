@@ -33,6 +33,8 @@ class Live:
     events: deque[dict[str, object]] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     listeners: set[asyncio.Queue[dict[str, object]]] = field(default_factory=set)
     closers: set[Callable[[], Any]] = field(default_factory=set)  # what ends with the session
+    holders: set[object] = field(default_factory=set)  # what keeps it open without anybody watching
+    told: dict[str, Callable[[], Any]] = field(default_factory=dict)  # what else its state tells, by name
     report: dict[str, float] = field(default_factory=dict)  # what its page last said of rate, delay and skew
     seen: float = field(default_factory=time.monotonic)
 
@@ -69,4 +71,5 @@ class Live:
             "mouths": stats.spoken, "late": stats.late, "skipped": stats.skipped, "starved": stats.starved,
             "dropped": stats.dropped, "waiting_s": round(session.timeline.waiting_s, 3), "viewer": dict(self.report),
             "batch_sizes": {str(size): count for size, count in sorted(stats.batch_sizes.items())},
+            **{name: tell() for name, tell in self.told.items()},
         }  # fmt: skip

@@ -63,7 +63,7 @@ def open_avatar(path: Path) -> OpenAvatar:
         loops[name] = Action(name, begin + facts.first, begin + facts.stop, facts.loop)
         begin += facts.num_frames
     actions = tuple(loops[name] for name in avatar.actions)
-    return OpenAvatar(avatar.name, str(path), stage, loops["idle"], loops.get("speaking"), actions)
+    return OpenAvatar(avatar.name, str(path), stage, loops["idle"], loops.get("speaking"), actions, id=avatar.id)
 
 
 def load_face(path: str) -> Face:

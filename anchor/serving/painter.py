@@ -53,8 +53,9 @@ class Painter:
             if kind not in kinds:
                 self._audio.pop(kind, None)  # who comes later begins with an encoder that knows nothing old
                 continue
-            if kind not in self._audio:
-                self._audio[kind] = AudioEncoder(kind, tick.number * 3 * len(tick.sound_L4))
+            first_sample = tick.number * 3 * len(tick.sound_L4)
+            if kind not in self._audio or self._audio[kind].position != first_sample:  # nobody listened in between
+                self._audio[kind] = AudioEncoder(kind, first_sample)
             packets += self._audio[kind].encode(tick.sound_L4[:, :3].reshape(-1))
         if has_picture:
             if self._video is None:

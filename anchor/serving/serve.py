@@ -43,6 +43,10 @@ def serve(
     llm_model: str = "",
     llm_prompt: Path | None = None,
     logs: Form = "text",
+    recordings: Path | None = None,
+    recording_minutes: float = 60.0,
+    recordings_gigabytes: float = 20.0,
+    push_hosts: tuple[str, ...] = (),
     certificate: Path | None = None,
     key: Path | None = None,
 ) -> None:
@@ -59,6 +63,8 @@ def serve(
     espeak. llm.url, llm.model: of a server with OpenAI's chat route, which answers what sessions are asked; its key is
     taken from the environment, ANCHOR_LLM_KEY. llm.prompt: a text file of what the model is told to be.
     logs: one line an event, as text or json; neither tokens, nor session ids, nor what is said stands in them.
+    recordings: a folder where sessions may be recorded to; recording_minutes: the most of one of them,
+    recordings_gigabytes: the most of the folder. push_hosts: servers that sessions may be sent to by RTMP, by comma.
     certificate, key: PEM files for https, which browsers want for a microphone from another machine.
     """
     try:
@@ -68,6 +74,7 @@ def serve(
         from anchor.serving.conversation import open_minds
         from anchor.serving.doors import OnlyHere
         from anchor.serving.opened import load_face, open_avatar
+        from anchor.serving.outputs import Outputs
         from anchor.serving.station import Settings, Station
     except ImportError as error:
         raise ConfigError(
@@ -88,6 +95,8 @@ def serve(
         ("threads", threads, 1),
         ("max_sessions", max_sessions, 1),
         ("max_speaking", max_speaking, 0),
+        ("recording_minutes", recording_minutes, 0.1),
+        ("recordings_gigabytes", recordings_gigabytes, 0.001),
     ):
         if value < least:
             raise ConfigError(f"{name}={value} is out of range. Choose {least} or more.")
@@ -96,6 +105,7 @@ def serve(
     settings = Settings(
         str(where), choose_precision(where, precision), threads, 0, max_sessions, max_speaking, label, lease_seconds
     )
+    outputs = Outputs(Path(recordings) if recordings else None, recording_minutes, recordings_gigabytes, push_hosts)
     journal = Journal(logs)
     journal.take_over("uvicorn", "uvicorn.error", "asyncio", "aioice", "aiortc")
     station = Station(open_avatar, load_face, settings, voices.flow, journal)
@@ -119,7 +129,7 @@ def serve(
         )
         _reload_on_hangup(station)
 
-    app = make_app(station, access, begin, minds)
+    app = make_app(station, access, begin, minds, outputs)
     if access.is_open:  # a page elsewhere that gives its own name the address of this machine is not let in
         app.add_middleware(OnlyHere, names=HERE)
     with _free(host, port) as bound:

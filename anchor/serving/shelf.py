@@ -32,6 +32,7 @@ class OpenAvatar:
     idle: Action
     speaking: Action | None = None  # where it does not speak while idling goes on
     actions: tuple[Action, ...] = ()
+    id: str = ""  # of its package, that changes with any of its files
     key: str = ""  # what the drawing process knows this version by
 
     def walk(self) -> Walk:

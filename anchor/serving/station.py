@@ -314,7 +314,7 @@ class Station:
             await asyncio.sleep(1.0)
             now = time.monotonic()
             for live in tuple(self.sessions.values()):
-                if live.listeners or live.is_speaking:
+                if live.listeners or live.holders or live.is_speaking:
                     live.touch()
                 elif now - live.seen > self.settings.lease_s:
                     await self.close(live)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from anchor.avatars import NOTE, Avatar
+from anchor.avatars import Avatar, provenance
 from anchor.errors import ConfigError
 from anchor.files import write_whole
 from anchor.inference.heap import return_large_blocks
@@ -79,13 +79,10 @@ def speak(
     if told.stage is not None:
         drawn = told.stage.frames(drawn)
     titled = draw_titles(drawn, label, told.cues if subtitles == "burnt" else (), font)
-    metadata = {
-        "title": opened.name,
-        "comment": f"{NOTE} Made by anchor with avatar {opened.id}.",
-        "artist": f"anchor avatar {opened.id}",
-    }
     frames = show_progress(titled, num_out, f"speak {out.name}")
-    write_video(out, frames, fps=FPS, audio=told.sound, sample_rate=SOUND_RATE, metadata=metadata)
+    write_video(
+        out, frames, fps=FPS, audio=told.sound, sample_rate=SOUND_RATE, metadata=provenance(opened.name, opened.id)
+    )
     beside = ""
     if told.cues and subtitles != "none":
         write_whole(out.with_suffix(".srt"), make_srt(told.cues))

@@ -50,6 +50,26 @@ def make(pictures, workers, walk=None):
     return session, artist, events
 
 
+def test_sound_has_the_clock_of_the_pictures_after_a_while_with_nobody_there(pictures, workers, run):
+    async def life():
+        session, _, _ = make(pictures, workers)
+        viewer = session.hub.join(["h264", "opus", "aac"])
+        session.start()
+        await viewer.get("aac")
+        viewer.close()
+        left = session.tick
+        while session.tick < left + 15:
+            await asyncio.sleep(0.02)
+        viewer = session.hub.join(["h264", "opus", "aac"])
+        picture = await viewer.get("h264")
+        for kind in ("opus", "aac"):
+            sound = await viewer.get(kind)
+            assert abs(sound.pts - 1920 * picture.pts) < 4 * 1920, "an encoder begins up to 1024 samples early"
+        await session.close()
+
+    run(life())
+
+
 def test_what_is_said_comes_out_as_sound_and_picture_of_one_clock(pictures, workers, run):
     async def life():
         session, artist, events = make(pictures, workers)

@@ -5,11 +5,12 @@ const WORDS = {
   en: { label: "What shall I say?", speak: "Speak", ask: "Ask", interrupt: "Stop", talk: "Hold to talk",
     free: "Hands free", rate: "pictures / s", trip: "delay", first: "to first sound", late: "late mouths", way: "way",
     sound: "Sound on", connecting: "Connecting …", gone: "The session has ended. Reload the page.",
-    token: "Access token", placeholder: "Good evening. Here is the news.", other: "中文" },
+    token: "Access token", placeholder: "Good evening. Here is the news.", other: "中文",
+    record: "Record", stopRecord: "End recording", keep: "Save the film" },
   zh: { label: "想让我说什么?", speak: "播报", ask: "提问", interrupt: "停止", talk: "按住说话", free: "免按通话",
     rate: "帧 / 秒", trip: "延迟", first: "首个声音", late: "迟到帧", way: "传输", sound: "打开声音",
     connecting: "正在连接 …", gone: "会话已结束,请刷新页面。", token: "访问令牌", placeholder: "晚上好,欢迎收看新闻。",
-    other: "English" },
+    other: "English", record: "录制", stopRecord: "结束录制", keep: "保存视频" },
 };
 const CONNECT_MS = 4000, BEAT_MS = 3000, LOUD = 0.02, QUIET_MS = 600;
 const $ = (id) => document.getElementById(id);
@@ -56,6 +57,7 @@ async function begin() {
   const avatars = await call("GET", "avatars");
   session = await call("POST", "sessions", { avatar: avatars[0].name });
   show(avatars);
+  $("recording").hidden = !session.records;
   $("ask").hidden = !(await call("GET", "conversation")).chat;
   events = socket("events");
   events.onmessage = (message) => happened(JSON.parse(message.data));
@@ -133,11 +135,14 @@ function happened(event) {
   if (event.event === "state") {
     const share = event.mouths ? (100 * event.late) / event.mouths : 0;
     $("late").textContent = `${share.toFixed(1)} %`;
+    if (event.recording) showRecording(event.recording);
   } else if (event.event === "speaking" && asked) {
     $("first").textContent = `${Math.round(performance.now() - asked)} ms`;
     asked = 0;
   } else if (event.event === "failed" || event.event === "voice") {
     notice(event.reason);
+  } else if (event.event === "recording") {
+    showRecording(event);
   } else if (event.event === "closed") {
     notice(WORDS[language].gone);
   }
@@ -234,6 +239,32 @@ $("talk").onpointerdown = startTalking;
 $("talk").onpointerup = $("talk").onpointercancel = stopTalking;
 $("free").onchange = attempt(async () => { if ($("free").checked) await openMicrophone(); else stopTalking(); });
 $("sound").onclick = () => { video.muted = !video.muted; $("sound").hidden = !video.muted; };
+
+// Recording: the server names the film, and keeps it; who recorded it may save it.
+let isRecorded = false, recordingShown = "";
+function showRecording(film) {
+  const told = `${film.name} ${film.state} ${Math.round(film.seconds)} ${language}`;
+  if (told === recordingShown) return;
+  recordingShown = told;
+  isRecorded = film.state === "recording";
+  $("record").classList.toggle("on", isRecorded);
+  $("record").dataset.text = isRecorded ? "stopRecord" : "record";
+  $("record").textContent = WORDS[language][$("record").dataset.text];
+  if (film.reason) notice(film.reason);
+  $("recorded").replaceChildren(`${Math.round(film.seconds)} s `);
+  if (film.state !== "finished") return;
+  const save = Object.assign(document.createElement("button"), { type: "button", textContent: WORDS[language].keep });
+  save.onclick = attempt(async () => {
+    const answer = await fetch(`api/recordings/${film.name}`, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+    if (!answer.ok) throw new Error((await answer.json()).error);
+    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(await answer.blob()), download: film.name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  });
+  $("recorded").append(save);
+}
+$("record").onclick = attempt(async () =>
+  showRecording(await call(isRecorded ? "DELETE" : "POST", `sessions/${session.id}/recording`)));
 $("language").onclick = () => { language = localStorage.language = language === "zh" ? "en" : "zh"; words(); };
 $("text").onkeydown = (event) => { if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); $("speak").click(); } };
 words();

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class DrawingBatch(TypedDict, total=False):
     """What only the stages that draw need; the expert's batches come without it."""
 
-    references_BCHW: Tensor  # uint8 RGB crops of the same clip, away from the window
+    references_BCHW: Tensor  # uint8 RGB crops of the same clip, away from the window, one behind the other
     mels_BT1MS: Tensor  # float32, each frame's own mel window
 
 

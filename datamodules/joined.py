@@ -9,6 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from anchor.batch import ClipEntry, ClipSource
+from anchor.timing import WINDOW_FRAMES
 
 __all__ = ["JoinedClips", "JoinedSources", "frames_of", "repeats_of"]
 
@@ -23,12 +24,17 @@ class JoinedClips(Sequence[ClipEntry]):
         parts: the sequences.
         repeats: how often an epoch shows the clips of each.
         chosen: numbers of the clips in all ``parts`` together, int64 (clips,); None takes every one.
+        frames: how many frames of each clip in all ``parts`` together are shown, int64 (clips,); None shows them whole.
     """
 
     def __init__(
-        self, parts: Sequence[Sequence[ClipEntry]], repeats: Sequence[int], chosen: np.ndarray | None = None
+        self,
+        parts: Sequence[Sequence[ClipEntry]],
+        repeats: Sequence[int],
+        chosen: np.ndarray | None = None,
+        frames: np.ndarray | None = None,
     ) -> None:
-        self._parts, self._repeats = parts, repeats
+        self._parts, self._repeats, self._frames = parts, repeats, frames
         self._ends = np.cumsum([len(part) for part in parts])
         self._chosen = np.arange(self._ends[-1]) if chosen is None else chosen
 
@@ -46,12 +52,14 @@ class JoinedClips(Sequence[ClipEntry]):
         part = int(np.searchsorted(self._ends, place, side="right"))
         entry = self._parts[part][place - (int(self._ends[part - 1]) if part else 0)]
         key = entry.key if len(self._parts) == 1 else f"{part}/{entry.key}"
-        return replace(entry, key=key, location=(part, entry), repeat=self._repeats[part])
+        num_frames = entry.num_frames if self._frames is None else int(self._frames[place])
+        return replace(entry, key=key, num_frames=num_frames, location=(part, entry), repeat=self._repeats[part])
 
     @property
     def num_frames(self) -> np.ndarray:
         """Frames of each clip, int64 (clips,)."""
-        return np.concatenate([frames_of(part) for part in self._parts])[self._chosen]
+        whole = np.concatenate([frames_of(part) for part in self._parts]) if self._frames is None else self._frames
+        return whole[self._chosen]
 
     @property
     def repeats(self) -> np.ndarray:
@@ -61,18 +69,33 @@ class JoinedClips(Sequence[ClipEntry]):
     def select(self, split: str) -> JoinedClips:
         """The clips of one split, in their order."""
         is_in = np.concatenate([_is_in(part, split) for part in self._parts])
-        return JoinedClips(self._parts, self._repeats, self._chosen[is_in[self._chosen]])
+        return JoinedClips(self._parts, self._repeats, self._chosen[is_in[self._chosen]], self._frames)
 
 
 class JoinedSources:
-    """Several clip sources as one; ``identity`` tells this joining from any other."""
+    """Several clip sources as one; ``identity`` tells this joining from any other.
 
-    def __init__(self, sources: Sequence[ClipSource], repeats: Sequence[int]) -> None:
+    Args:
+        sources: what is joined.
+        repeats: how often an epoch shows the clips of each.
+        material_frames: of each source only the first so many frames of training are shown; None shows all. Clips that
+            are held out stay whole.
+    """
+
+    def __init__(
+        self, sources: Sequence[ClipSource], repeats: Sequence[int], material_frames: int | None = None
+    ) -> None:
         self.sources = sources
-        self.clips = JoinedClips([source.clips for source in sources], repeats)
+        parts = [source.clips for source in sources]
+        self.clips = JoinedClips(parts, repeats)
         self.identity = ",".join(
             f"{getattr(source, 'identity', '')[:16]}x{repeat}" for source, repeat in zip(sources, repeats, strict=True)
         )
+        if material_frames is not None:
+            frames = np.concatenate([_first_frames(part, material_frames) for part in parts])
+            chosen = np.flatnonzero(frames >= WINDOW_FRAMES)
+            self.clips = JoinedClips(parts, repeats, chosen, frames)
+            self.identity += f":{material_frames}"
 
     def read_frames(self, clip: ClipEntry, frames: Sequence[int]) -> np.ndarray:
         """uint8 RGB crops (N, H, W, 3) of the numbered frames."""
@@ -99,6 +122,13 @@ def frames_of(clips: Sequence[ClipEntry]) -> np.ndarray:
 def repeats_of(clips: Sequence[ClipEntry]) -> np.ndarray:
     """How often an epoch shows each clip, int64 (clips,)."""
     return _column(clips, "repeats", "repeat")
+
+
+def _first_frames(clips: Sequence[ClipEntry], material_frames: int) -> np.ndarray:
+    """Frames of each clip, int64 (clips,), of which those that train together have ``material_frames`` at most."""
+    whole, trains = frames_of(clips), _is_in(clips, "train")
+    before = np.cumsum(np.where(trains, whole, 0)) - whole
+    return np.where(trains, np.clip(material_frames - before, 0, whole), whole)
 
 
 def _column(clips: Sequence[ClipEntry], column: str, attribute: str) -> np.ndarray:

@@ -70,7 +70,7 @@ def set_up_expert(module: L.LightningModule, expert: nn.Module | None) -> None:
 def draw_mouths(net: LipGenerator, batch: LipBatch) -> tuple[Tensor, Tensor]:
     """Generated and real lower halves, both (B, T, C, h, W) in [-1, 1]."""
     faces_BTCHW = to_signed(batch["faces_BTCHW"])
-    references_BTCHW = to_signed(batch["references_BCHW"])[:, None].expand_as(faces_BTCHW)
+    references_BTCHW = to_signed(batch["references_BCHW"])[:, None].expand(-1, faces_BTCHW.shape[1], -1, -1, -1)
     stack_N6HW = stack_faces(faces_BTCHW.flatten(0, 1), references_BTCHW.flatten(0, 1))
     output_N3hW = net(stack_N6HW, batch["mels_BT1MS"].flatten(0, 1))
     return output_N3hW.unflatten(0, faces_BTCHW.shape[:2]), lower_half(faces_BTCHW)

@@ -38,7 +38,7 @@ class GeneratorModule(PlainLoading):
     """Teach ``net`` to redraw the lower half of a face from its speech.
 
     Logs ``train/loss``, ``train/l1``, ``train/sync_loss`` and ``train/sync_weight`` every step; ``val/l1``,
-    ``val/sync_loss``, ``val/mouth_psnr`` and ``val/copy_psnr`` (of the reference in its place; dB) and
+    ``val/sync_loss``, ``val/mouth_psnr`` and ``val/copy_psnr`` (of the first reference in its place; dB) and
     ``val/jitter_ratio`` (1 = moves as the real mouth does).
 
     Args:
@@ -125,7 +125,7 @@ def validation_scores(
     output: Tensor, real: Tensor, batch: LipBatch, weight_hW: Tensor, expert: SyncNet | None
 ) -> dict[str, Tensor]:
     """What the three stages after the expert log on the fixed validation windows, as a mean over the batch."""
-    copied = lower_half(to_signed(batch["references_BCHW"]))[:, None].expand_as(real)
+    copied = lower_half(to_signed(batch["references_BCHW"][:, :3]))[:, None].expand_as(real)
     scores = {
         "val/l1": weighted_l1(output, real, weight_hW),
         "val/mouth_psnr": psnr(output, real).mean(),

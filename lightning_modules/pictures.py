@@ -1,4 +1,4 @@
-"""What the GAN stage asks of a picture beside passing for real: its pixels, its detail, its motion."""
+"""What the GAN stage asks of a picture beside passing for real: its pixels, its detail, how it moves and trembles."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from anchor.inference.draw import draw_frames
 from anchor.inference.paste import paste_mouth
 from anchor.inference.progress import show_progress
 from anchor.media.writer import write_video
+from anchor.ops.references import lay_references
 from anchor.timing import FPS, MEL_FLOOR, NUM_MELS, WINDOW_MEL_STEPS
 
 __all__ = ["BuiltClip", "write_clip"]
@@ -78,7 +79,8 @@ def write_clip(
     old_height, old_width = source.pictures[stretch.start].shape[:2]
     scale_4 = np.array([size[0] / old_width, size[1] / old_height] * 2, np.float32)
     part = slice(stretch.start, stretch.stop)
-    table = measure_faces(pictures, source.track.boxes[part] * scale_4, source.track.ids[part], net.image_size)  # type: ignore[arg-type]
+    boxes_T4, num_references = source.track.boxes[part] * scale_4, int(getattr(net, "num_references", 1))
+    table = measure_faces(pictures, boxes_T4, source.track.ids[part], net.image_size, num_references)  # type: ignore[arg-type]
     write_faces(path.with_suffix(".safetensors"), table)
     if draws_rest:
         rested = show_progress(_rest(pictures, table, net), count, f"clip {stretch.name}, mouth at rest")
@@ -97,7 +99,7 @@ def _rest(pictures: ClipPictures, table: FaceTable, net: nn.Module) -> Iterator[
     for begin in range(0, len(pictures), BATCH):
         numbers = range(begin, min(begin + BATCH, len(pictures)))
         crops = table.crops[numbers.start : numbers.stop]
-        references = table.crops[table.references[numbers.start : numbers.stop]]
+        references = lay_references(table.crops, table.references[numbers.start : numbers.stop])
         drawn = draw_frames(net, crops, references, silence_SM, [2] * len(numbers), BATCH)
         for place, number in enumerate(numbers):
             picture, presence = pictures[number], float(table.presence[number])

@@ -12,7 +12,9 @@ from torch import nn
 
 from anchor.evaluation.clips import ClipShelf, EvaluationClip, Pair, resized
 from anchor.inference import ReferenceKind, back_and_forth, choose_references, draw_frames, mouth_vector, pose_vector
-from anchor.timing import FPS, MEL_FLOOR
+from anchor.ops.references import lay_references
+from anchor.ops.silence import close_pauses
+from anchor.timing import FPS, MEL_FLOOR, mel_window
 
 __all__ = ["SILENT_FRAMES", "Drawn", "draw_pair"]
 
@@ -25,10 +27,11 @@ class Drawn:
 
     face: EvaluationClip
     speech: EvaluationClip
-    references_T: np.ndarray  # for each frame of the face, the frame shown as the reference
+    references_T: np.ndarray  # for each frame of the face, the frame shown as its (first) reference
     own_TSSC: np.ndarray  # with its own speech
     dub_TSSC: np.ndarray  # with the speech of the pair
     silent_TSSC: np.ndarray  # its first frames, with nothing to say; empty where that was not asked
+    closed_TSSC: np.ndarray  # with its own speech and silence=close: its pauses are no sound at all
     spoken: np.ndarray  # for each dubbed frame, the frame of the speech
     order: np.ndarray  # and the frame of the face
 
@@ -46,14 +49,15 @@ def draw_pair(
     """Draw with ``generator``, whose crops are those of ``shelf``; ``seen_on`` has another size to be measured at."""
     face, speech = shelf.read(pair.face), shelf.read(pair.speech)
     looks = [np.stack([look(crop) for crop in face.faces_TSSC]) for look in (pose_vector, mouth_vector)]
-    references_T = choose_references(reference, np.zeros(len(face), int), *looks)
+    num_references = getattr(generator, "num_references", 1)
+    references_TR = choose_references(reference, np.zeros(len(face), int), *looks, count=num_references)
     spoken = np.arange(pair.shift, len(speech))
     order = back_and_forth(len(spoken), len(face))
-    copied_TSSC = face.faces_TSSC[references_T]
+    shown_TSSC = lay_references(face.faces_TSSC, references_TR)
 
     def draw(frames: np.ndarray, mel_SM: np.ndarray, heard: np.ndarray) -> np.ndarray:
         numbers = [int(frame) for frame in heard]
-        return draw_frames(generator, face.faces_TSSC[frames], copied_TSSC[frames], mel_SM, numbers, batch_size)
+        return draw_frames(generator, face.faces_TSSC[frames], shown_TSSC[frames], mel_SM, numbers, batch_size)
 
     whole, count = np.arange(len(face)), min(len(face), SILENT_FRAMES) if with_silence else 0
     silence_SM = np.full((16, face.mel_SM.shape[1]), MEL_FLOOR, np.float32)
@@ -62,9 +66,15 @@ def draw_pair(
         draw(order, speech.mel_SM, spoken),
         draw(whole[:count], silence_SM, whole[:count]) if count else face.faces_TSSC[:0],
     ]
+    closed_SM = close_pauses(face.mel_SM)
+    hears_other = [bool((mel_window(closed_SM, t) != mel_window(face.mel_SM, t)).any()) for t in range(len(face))]
+    changed = np.flatnonzero(hears_other)
+    pictures.append(pictures[0].copy())
+    if len(changed):
+        pictures[3][changed] = draw(changed, closed_SM, changed)
     if seen_on is not None and seen_on.image_size != shelf.image_size:
         pictures = [resized(some, seen_on.image_size) if len(some) else some for some in pictures]
         face, speech = seen_on.read(pair.face), seen_on.read(pair.speech)
         pictures[2] = pictures[2] if count else face.faces_TSSC[:0]
-    own_TSSC, dub_TSSC, silent_TSSC = pictures
-    return Drawn(face, speech, references_T, own_TSSC, dub_TSSC, silent_TSSC, spoken, order)
+    own_TSSC, dub_TSSC, silent_TSSC, closed_TSSC = pictures
+    return Drawn(face, speech, references_TR[:, 0], own_TSSC, dub_TSSC, silent_TSSC, closed_TSSC, spoken, order)

@@ -22,6 +22,7 @@ from anchor.evaluation.lse import score_lse
 from anchor.evaluation.marks import MouthTrack, mark_mouths
 from anchor.evaluation.measures import pixel_motion
 from anchor.evaluation.opening import read_openings
+from anchor.evaluation.shape import score_shape
 from anchor.evaluation.silence import score_silence
 from anchor.evaluation.sync import MAX_SHIFT, clip_offset, embed_clip
 from anchor.faces.points import LandmarkBackend, NoLandmarks
@@ -107,9 +108,11 @@ def score_drawn(
     tracks: dict[str, MouthTrack | None] = {}
     if judges.landmarks.name != "none":
         pictures = {"own": drawn.own_TSSC, "real": drawn.face.faces_TSSC, "silent": drawn.silent_TSSC}
+        pictures["closed"] = drawn.closed_TSSC
         tracks = {name: mark_mouths(judges.landmarks, faces) for name, faces in pictures.items()}
     if "self" in protocols:
         scores |= score_likeness(board, drawn) | score_with_given(board, drawn, judges.given)
+        scores |= score_shape(board, drawn)
         own, real = tracks.get("own"), tracks.get("real")
         if own is not None and real is not None:
             scores |= score_landmarks(board, own, real)
@@ -154,13 +157,14 @@ def measure_speed(generator: nn.Module, image_size: int, batch_size: int, repeat
     """Frames per second in batches, and milliseconds for one frame alone (median), bytes in to bytes out."""
     rng = np.random.default_rng(0)
     crops = rng.integers(0, 256, (batch_size, image_size, image_size, 3), np.uint8)
+    references = np.tile(crops, getattr(generator, "num_references", 1))
     mel_SM = rng.uniform(-4, 4, (4 * batch_size + 16, 80)).astype(np.float32)
 
     def seconds(count: int) -> float:
         times = []
         for _ in range(repeats + 1):
             started = time.perf_counter()
-            draw_frames(generator, crops[:count], crops[:count], mel_SM, range(count), batch_size)
+            draw_frames(generator, crops[:count], references[:count], mel_SM, range(count), batch_size)
             times.append(time.perf_counter() - started)
         return float(np.median(times[1:]))  # the first one warms up
 
@@ -199,6 +203,7 @@ def _reader(judges: Judges, drawn: Drawn, tracks: dict[str, MouthTrack | None]) 
     if not any(tracks.values()):
         return None
     known = {id(drawn.own_TSSC): "own", id(drawn.face.faces_TSSC): "real", id(drawn.silent_TSSC): "silent"}
+    known[id(drawn.closed_TSSC)] = "closed"
 
     def look_up(faces_TSSC: np.ndarray) -> np.ndarray | None:
         track = tracks.get(known[id(faces_TSSC)])

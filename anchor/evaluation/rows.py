@@ -245,6 +245,16 @@ GROUPS: dict[str, tuple[str, list[Row]]] = {
                 1.0,
             ),
             Row(
+                "self/shape_r",
+                "mouth shape r",
+                "first component of the mouth's pixels, drawn against real",
+                "high",
+                "",
+                1.0,
+                "copy/shape_r",
+                _COPY,
+            ),
+            Row(
                 "self/opening_r",
                 "opening r",
                 "read opening against the truth of the speech",
@@ -412,6 +422,22 @@ GROUPS: dict[str, tuple[str, list[Row]]] = {
             ),
             Row(
                 "pause/leak", "leak in pauses", "the same in the pauses of its own speech", "low", "", "real/pause_leak"
+            ),
+            Row(
+                "pause/leak_closed",
+                "leak in pauses, silence=close",
+                "the same where the network hears nothing at all in them",
+                "low",
+                "",
+                "real/pause_leak",
+            ),
+            Row(
+                "pause/pixel_leak_closed",
+                "leak by pixels, silence=close",
+                "the same where the network hears nothing at all in them",
+                "low",
+                "",
+                "real/pause_pixel_leak",
             ),
             Row(
                 "pause/pixel_leak",

@@ -21,7 +21,8 @@ NOTHING = np.zeros(0)
 
 
 def score_silence(board: Board, drawn: Drawn, read: Openings | None) -> dict[str, float]:
-    """``silence/``: drawn with silence. ``pause/``: with its own speech, in its pauses. ``real/pause_``: the real face.
+    """``silence/``: drawn with silence. ``pause/``: with its own speech, in its pauses, as recorded and, ``_closed``,
+    with silence=close. ``real/pause_``: the real face.
 
     An opening counts as open from 0.3 of the way between the person's real closed (5 %) and wide (95 %) mouth. Where no
     opening can be read, a mouth "moves" that changes more from a frame to the next than the median of the real one.
@@ -33,14 +34,14 @@ def score_silence(board: Board, drawn: Drawn, read: Openings | None) -> dict[str
     values: list[np.ndarray | None]
     if read is not None and openings is not None and np.isfinite(openings).any():
         threshold, kind = open_threshold(openings), "leak"
-        values = [read(silent) if len(silent) else NOTHING, read(drawn.own_TSSC), openings]
+        values = [read(silent) if len(silent) else NOTHING, read(drawn.own_TSSC), openings, read(drawn.closed_TSSC)]
     else:
         real_motion = pixel_motion(real)
-        values = [pixel_motion(silent), pixel_motion(drawn.own_TSSC), real_motion]
+        values = [pixel_motion(silent), pixel_motion(drawn.own_TSSC), real_motion, pixel_motion(drawn.closed_TSSC)]
         threshold, kind = float(np.median(real_motion)), "pixel_leak"
     everywhere = np.ones(len(silent), bool)
-    names = (f"silence/{kind}", f"pause/{kind}", f"real/pause_{kind}")
-    for name, value_T, silent_T in zip(names, values, (everywhere, pauses_T, pauses_T), strict=True):
+    names = (f"silence/{kind}", f"pause/{kind}", f"real/pause_{kind}", f"pause/{kind}_closed")
+    for name, value_T, silent_T in zip(names, values, (everywhere, pauses_T, pauses_T, pauses_T), strict=True):
         if value_T is not None:
             scores[name] = board.count(name, meters.SilenceLeak, value_T, threshold, silent_T)
     if values[2] is not None:  # what a mouth that speaks all the time would get

@@ -32,12 +32,13 @@ def draw_frames(
     Args:
         generator: in eval mode, on the device that is to compute; its ``image_size`` is S.
         crops_NSSC: uint8 RGB faces; only their upper halves are looked at.
-        references_NSSC: uint8 RGB faces of the same person, one for each crop.
+        references_NSSC: uint8 RGB faces of the same person for each crop, as many as the generator takes, laid by
+            :func:`anchor.ops.references.lay_references`: (N, S, S, 3 R).
         mel_SM: log-mel of the whole speech, (steps, 80).
         frames: for each crop, the frame of the speech at 25 fps that it is to speak.
         batch_size: how many frames the device computes at once.
     """
-    assert crops_NSSC.shape == references_NSSC.shape, "one reference a crop"
+    assert crops_NSSC.shape[:3] == references_NSSC.shape[:3], "references for each crop"
     assert len(crops_NSSC) == len(frames), "one frame a crop"
     device = next(generator.parameters(), torch.zeros(())).device
     drawn_NSSC = crops_NSSC.copy()

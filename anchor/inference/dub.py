@@ -25,6 +25,7 @@ from anchor.media.writer import write_video
 from anchor.models import WeightKind, load_network
 from anchor.models.onnx_generator import OnnxGenerator
 from anchor.ops.mel import log_mel
+from anchor.ops.silence import SilenceKind, with_silence
 from anchor.timing import FPS, SAMPLES_PER_FRAME
 
 __all__ = ["Dubber", "infer", "load_generator"]
@@ -42,6 +43,7 @@ def infer(
     device: Literal["auto", "mlu", "cuda", "cpu"] = "auto",
     detector: Literal["auto", "insightface", "yunet", "haar"] = "auto",
     reference: ReferenceKind = "nearest",
+    silence: SilenceKind = "close",
     fade: int = FADE_FRAMES,
     batch_size: int = 16,
     weights: WeightKind = "auto",
@@ -54,6 +56,8 @@ def infer(
     out: the video to write (.mp4), or with output=frames a folder for PNGs, speech.wav and frames.json.
     reference: which frame tells how the person looks: nearest (in pose), fixed (one for all), shifted (half a clip
     away) or same.
+    silence: close (in pauses of 0.3 s and more the network hears nothing at all, so that the mouth closes), or heard
+    (what is recorded there: a room, a breath).
     weights: of the checkpoint: ema (averaged), raw, or auto: averaged where it has them.
     fade: frames over which the mouth is blended in and out where the face comes or goes.
 
@@ -72,7 +76,7 @@ def infer(
     watch = Stopwatch()
     footage, track = read_footage(face, make_detector(detector), num_out, watch=watch)
     dubber = Dubber(generator, footage, track, reference=reference, batch_size=batch_size, fade=fade, watch=watch)
-    with contextlib.closing(dubber.frames(log_mel(samples), num_out)) as drawn:
+    with contextlib.closing(dubber.frames(with_silence(log_mel(samples), silence), num_out)) as drawn:
         frames = show_progress(drawn, num_out, f"dub {out.name}")
         sound = read_audio(speech, SOUND_RATE)
         with watch.part("encode"):

@@ -73,7 +73,8 @@ class Dubber:
         assert len(store) == len(track.ids), "one box a frame"
         self.generator, self.store, self.track, self.batch_size = generator, store, track, batch_size
         self.reference: ReferenceKind = reference
-        self.references_T = np.full(len(track.ids), -1)  # chosen when it is known which frames are shown
+        self.num_references = int(getattr(generator, "num_references", 1))
+        self.references_TR = np.full((len(track.ids), self.num_references), -1)  # chosen when it is known what is shown
         self.presence_T = face_presence(track.ids, fade)
         self.num_kept = 0  # frames that went out as they came in, for want of a face
         self.watch = watch or Stopwatch()
@@ -105,7 +106,7 @@ class Dubber:
             return pictures
         with self.watch.part("draw"):
             crops_NSSC = np.stack([self._crop(batch[i].source, pictures[i]) for i in speaking])
-            references_NSSC = np.stack([self._reference(batch[i].source, pictures[i]) for i in speaking])
+            references_NSSC = np.stack([self._references_of(batch[i].source, pictures[i]) for i in speaking])
             frames = [batch[i].frame for i in speaking]
             drawn_NSSC = draw_frames(self.generator, crops_NSSC, references_NSSC, mel_SM, frames, self.batch_size)
         with self.watch.part("paste"):
@@ -118,8 +119,8 @@ class Dubber:
         """Choose and cut the references that ``sources`` need, in the order of the file: it is read forwards only."""
         ids_T = self.track.ids[: max(sources) + 1]
         looks = self._look(ids_T) if self.reference == "nearest" else ()
-        self.references_T = choose_references(self.reference, ids_T, *looks)
-        needed = {int(self.references_T[source]) for source in set(sources) if self.references_T[source] != source}
+        self.references_TR = choose_references(self.reference, ids_T, *looks, count=self.num_references)
+        needed = {int(number) for source in set(sources) for number in self.references_TR[source] if number != source}
         for number in sorted(needed - {-1} - set(self._reference_places)):
             self._keep(number, self._cut(number, self.store[number]))
 
@@ -145,10 +146,11 @@ class Dubber:
             self._reference_places[number] = len(self._references)
             self._references.append(crop)
 
-    def _reference(self, source: int, picture: np.ndarray) -> np.ndarray:
-        number = int(self.references_T[source])
-        place = self._reference_places.get(number)
-        return self._crop(source, picture) if place is None else self._references[place]
+    def _references_of(self, source: int, picture: np.ndarray) -> np.ndarray:
+        """The references of source frame ``source``, one behind the other, uint8 (S, S, 3 R)."""
+        places = [self._reference_places.get(int(number)) for number in self.references_TR[source]]
+        own = self._crop(source, picture) if None in places else None
+        return np.concatenate([own if place is None else self._references[place] for place in places], 2)  # type: ignore[misc]
 
     def _crop(self, number: int, picture: np.ndarray) -> np.ndarray:
         """The face of source frame ``number``, uint8 (S, S, 3); the most recent ones are remembered."""

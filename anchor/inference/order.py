@@ -28,8 +28,10 @@ def choose_references(
     ids_T: np.ndarray,
     poses_TP: np.ndarray | None = None,
     mouths_TQ: np.ndarray | None = None,
+    *,
+    count: int = 1,
 ) -> np.ndarray:
-    """int64 (T,): for every source frame the frame that serves as its reference; -1 where there is no face.
+    """int64 (T, R): for every source frame the ``count`` frames that serve as its references; -1 where is no face.
 
     ``ids_T`` says whose face a frame holds, -1 for none: a reference is always the same face in the same shot.
     ``poses_TP`` and ``mouths_TQ`` hold their :func:`~anchor.ops.references.pose_vector` and ``mouth_vector``, and are
@@ -37,10 +39,12 @@ def choose_references(
 
     * ``nearest``: the frame whose pose is most alike and whose mouth is not, at least half a second away: the rule of
       training (:mod:`anchor.ops.references`). Skin and mouth lie where they are to be drawn, so a moving head shows no
-      second mouth.
-    * ``fixed``: the middle frame of the face's stretch. Nothing of the original speech moves in it.
-    * ``shifted``: half a stretch away, whatever the pose. It walks to and fro as the video does, so it never leaps;
-      where it meets the frame itself, it is ``same`` for a moment (no continuous road avoids that: Brouwer).
+      second mouth. Of several the best comes first.
+    * ``fixed``: the middle frame of the face's stretch, of several parts their middles. Nothing of the original speech
+      moves in it.
+    * ``shifted``: half a stretch away (of two a third and two thirds), whatever the pose. It walks to and fro as the
+      video does, so it never leaps; where it meets the frame itself, it is ``same`` for a moment (no continuous road
+      avoids that: Brouwer).
     * ``same``: the frame itself. Skin and pose fit best, and the old mouth is in sight.
 
     Measured when ``nearest`` looked at poses alone, by `anchor evaluate stage=generator reference=...` on 24 clips of
@@ -50,18 +54,20 @@ def choose_references(
     from) ``fixed`` drew a second mouth beside the first in 7 of 20 frames that were looked at, ``nearest`` in 1. So
     ``nearest`` is the default.
     """
-    references_T = np.full(len(ids_T), -1, np.int64)
+    references_TR = np.full((len(ids_T), count), -1, np.int64)
+    ranks_R = np.arange(count)
     for face in np.unique(ids_T[ids_T >= 0]):
         frames = np.flatnonzero(ids_T == face)
         if kind == "same":
-            references_T[frames] = frames
+            references_TR[frames] = frames[:, None]
         elif kind == "nearest":
             assert poses_TP is not None, "the nearest pose needs poses"
             mouths_FQ = None if mouths_TQ is None else mouths_TQ[frames]
-            references_T[frames] = frames[nearest_in_pose(poses_TP[frames], mouths_FQ)[:, 0]]
+            references_TR[frames] = frames[nearest_in_pose(poses_TP[frames], mouths_FQ, count)]
         elif kind == "fixed":
-            references_T[frames] = frames[len(frames) // 2]
+            references_TR[frames] = frames[(2 * ranks_R + 1) * len(frames) // (2 * count)]
         else:
-            half = len(frames) // 2
-            references_T[frames] = frames[back_and_forth(half + len(frames), len(frames))[half:]]
-    return references_T
+            away_R = (ranks_R + 1) * len(frames) // (count + 1)
+            road = back_and_forth(2 * len(frames), len(frames))
+            references_TR[frames] = frames[road[np.arange(len(frames))[:, None] + away_R]]
+    return references_TR

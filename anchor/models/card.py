@@ -25,7 +25,7 @@ FORMAT_VERSION = 1
 MEL_RANGE = [-4.0, 4.0]
 PORTS = {
     "generator": (
-        {"name": "face", "range": [-1.0, 1.0], "what": "RGB target with its lower half 0, then RGB reference"},
+        {"name": "face", "range": [-1.0, 1.0], "what": "RGB target with its lower half 0, then its RGB references"},
         {"name": "mel", "range": MEL_RANGE, "what": "log-mel window centred on the frame: bins, steps"},
         {"name": "mouth", "range": [-1.0, 1.0], "what": "RGB lower half"},
     ),

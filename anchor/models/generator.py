@@ -24,9 +24,10 @@ __all__ = ["LipGenerator", "stack_faces"]
 
 
 def stack_faces(target_NCHW: Tensor, reference_NCHW: Tensor) -> Tensor:
-    """The six channels the Identity Encoder sees: the target with its lower half blanked (grey), and a reference.
+    """The channels the Identity Encoder sees: the target with its lower half blanked (grey), and the references.
 
-    Both in [-1, 1]. The target tells pose and light, the reference how this person looks around the mouth.
+    All in [-1, 1]; ``reference_NCHW`` holds one reference or several, one behind the other: (N, 3 R, H, W). The target
+    tells pose and light, a reference how this person looks around the mouth.
     """
     blanked_NCHW = target_NCHW.clone()
     lower_half(blanked_NCHW).zero_()
@@ -34,10 +35,10 @@ def stack_faces(target_NCHW: Tensor, reference_NCHW: Tensor) -> Tensor:
 
 
 class IdentityEncoder(nn.ModuleList):
-    """A face stack (N, 6, H, W) to one feature map per stage, the finest first."""
+    """A face stack (N, 3 + 3 R, H, W) to one feature map per stage, the finest first."""
 
-    def __init__(self, widths: Sequence[int], strides: Sequence[int]) -> None:
-        channels = [6, *widths]
+    def __init__(self, widths: Sequence[int], strides: Sequence[int], num_references: int = 1) -> None:
+        channels = [3 + 3 * num_references, *widths]
         stages = []
         for i, (stride, width) in enumerate(zip(strides, widths, strict=True)):
             kernel, padding = (5, 2) if i == 0 else (3, 1 if stride < 3 else 0)
@@ -100,6 +101,7 @@ class LipGenerator(nn.Module):
         strides: how much each stage shrinks the picture; the first one also sets how much the last layer enlarges.
         speech_width: width of the Speech Encoder; equal to the expert's, it can start from the expert's weights.
         embedding_size: D, size of the speech vector.
+        num_references: R, pictures of the person that it is shown with each target; the first shows through the gate.
     """
 
     def __init__(
@@ -110,14 +112,15 @@ class LipGenerator(nn.Module):
         strides: Sequence[int] = (2, 2, 2, 2, 2),
         speech_width: int = 16,
         embedding_size: int = 128,
+        num_references: int = 1,
     ) -> None:
         super().__init__()
-        self.image_size = image_size
+        self.image_size, self.num_references = image_size, num_references
         sizes = []
         for stride in strides:
             image_size = (image_size - 1) // stride + 1
             sizes.append(image_size)
-        self.identity_encoder = IdentityEncoder(widths, strides)
+        self.identity_encoder = IdentityEncoder(widths, strides, num_references)
         self.speech_encoder = SpeechEncoder(speech_width, embedding_size)
         self.face_decoder = FaceDecoder(widths, strides, sizes, embedding_size)
 
@@ -127,5 +130,5 @@ class LipGenerator(nn.Module):
         logits_N4hW = self.face_decoder(self.identity_encoder(face_N6HW), speech_ND).float()
         colour_N3hW = torch.sigmoid(logits_N4hW[:, :3]) * 2 - 1
         gate_N1hW = torch.sigmoid(logits_N4hW[:, 3:])
-        reference_N3hW = lower_half(face_N6HW[:, 3:]).float()
+        reference_N3hW = lower_half(face_N6HW[:, 3:6]).float()
         return reference_N3hW + gate_N1hW * (colour_N3hW - reference_N3hW)

@@ -37,6 +37,7 @@ class OnnxGenerator(nn.Module):
             raise CheckpointError(f"{path}: an ONNX file without a card. Give one that `anchor export` wrote.")
         self.card = read_card(metadata[CARD_KEY], str(path), "generator")
         self.image_size = int(self.card["image_size"])
+        self.num_references = int(self.card["network"]["options"].get("num_references", 1))
 
     def forward(self, face_N6HW: Tensor, mel_N1MS: Tensor) -> Tensor:
         """Lower halves (N, 3, h, W) in [-1, 1] for face stacks of :func:`stack_faces` and mel windows."""

@@ -50,8 +50,9 @@ def example_inputs(
     frames = int(getattr(net, "window_frames", WINDOW_FRAMES))
     mel = torch.rand(batch_size, 1, NUM_MELS, mel_steps(frames), generator=dice) * 8 - 4
     if kind == "generator":
-        faces, references = torch.rand(2, batch_size, 3, size, size, generator=dice) * 2 - 1
-        return stack_faces(faces, references), mel
+        count = 1 + getattr(net, "num_references", 1)
+        faces, *references = torch.rand(count, batch_size, 3, size, size, generator=dice) * 2 - 1
+        return stack_faces(faces, torch.cat(references, 1)), mel
     if kind == "expert":
         return torch.rand(batch_size, frames, 3, size // 2, size, generator=dice) * 2 - 1, mel
     return (torch.rand(batch_size, 3, size // 2, size, generator=dice) * 2 - 1,)

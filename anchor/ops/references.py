@@ -12,7 +12,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-__all__ = ["EVERY", "MIN_AWAY", "best_references", "mouth_vector", "nearest_in_pose", "pose_vector"]
+__all__ = [
+    "EVERY",
+    "MIN_AWAY",
+    "best_references",
+    "lay_references",
+    "mouth_vector",
+    "nearest_in_pose",
+    "pose_vector",
+]
 
 THUMB = 48  # px, side of the crop where poses are compared
 UPPER = slice(4, 26)  # its rows from the forehead to the nose: the mouth must have no say
@@ -43,6 +51,13 @@ def best_references(target_SSC: np.ndarray, candidates_KSSC: np.ndarray, count: 
     mouths_KQ = np.stack([mouth_vector(crop) for crop in candidates_KSSC])
     cost_K = _cost(pose_vector(target_SSC)[None], poses_KP, mouth_vector(target_SSC)[None], mouths_KQ)[0]
     return np.resize(np.argsort(cost_K, kind="stable"), count)
+
+
+def lay_references(crops_KSSC: np.ndarray, numbers_NR: np.ndarray) -> np.ndarray:
+    """uint8 (N, S, S, 3 R): for each of N frames its references out of ``crops_KSSC``, one behind the other."""
+    chosen_NRSSC = crops_KSSC[np.asarray(numbers_NR)]
+    N, R, S = chosen_NRSSC.shape[:3]
+    return chosen_NRSSC.transpose(0, 2, 3, 1, 4).reshape(N, S, S, 3 * R)
 
 
 def nearest_in_pose(poses_TP: np.ndarray, mouths_TQ: np.ndarray | None = None, count: int = 1) -> np.ndarray:

@@ -5,11 +5,16 @@ Shape suffixes: M mel bins; mel_SM: S mel steps; T frames.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import numpy as np
 
-from anchor.timing import MEL_FLOOR, MEL_STEPS_PER_SECOND, mel_span
+from anchor.errors import ConfigError
+from anchor.timing import FPS, MEL_FLOOR, MEL_STEPS_PER_SECOND, mel_span
 
-__all__ = ["MIN_PAUSE_S", "close_pauses", "quiet_steps", "silent_frames"]
+__all__ = ["MIN_PAUSE_S", "SilenceKind", "close_pauses", "floor_frames", "quiet_steps", "silent_frames", "with_silence"]
+
+SilenceKind = Literal["close", "heard"]
 
 BELOW = 2.0  # mel units below the loud steps, 25 dB: a fifth of a lively minute, half of drawn clips with pauses
 LEAST_LOUD = -1.0  # mel units: where nothing is louder there is no speech at all, whatever the loudest step is
@@ -31,6 +36,13 @@ def silent_frames(mel_SM: np.ndarray, num_frames: int) -> np.ndarray:
     return noise_S[spans[:, 1]] == noise_S[spans[:, 0]]
 
 
+def floor_frames(mel_SM: np.ndarray, num_frames: int) -> np.ndarray:
+    """Bool (T,): frames during whose own 40 ms there is nothing at all; beyond the recording there is not."""
+    sound_S = np.concatenate([[0], np.cumsum((mel_SM > MEL_FLOOR).any(1))])
+    edges = np.clip(np.arange(num_frames + 1) * MEL_STEPS_PER_SECOND // FPS, 0, len(mel_SM))
+    return sound_S[edges[1:]] == sound_S[edges[:-1]]
+
+
 def close_pauses(mel_SM: np.ndarray, min_s: float = MIN_PAUSE_S) -> np.ndarray:
     """The speech with pauses of ``min_s`` and more made digitally silent, float32 (steps, M).
 
@@ -46,3 +58,14 @@ def close_pauses(mel_SM: np.ndarray, min_s: float = MIN_PAUSE_S) -> np.ndarray:
         last = stop - lead if stop < len(closed_SM) else stop
         closed_SM[first:last] = MEL_FLOOR
     return closed_SM
+
+
+def with_silence(mel_SM: np.ndarray, kind: SilenceKind) -> np.ndarray:
+    """What a generator is to hear of a speech: its pauses closed (``close``), or as they are recorded (``heard``).
+
+    Raises:
+        ConfigError: another ``kind``.
+    """
+    if kind not in get_args(SilenceKind):
+        raise ConfigError(f"silence={kind} is no choice. Choose one of {', '.join(get_args(SilenceKind))}.")
+    return close_pauses(mel_SM) if kind == "close" else mel_SM

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from anchor.device import resolve_device
 from anchor.models import stack_faces
 from anchor.ops.images import to_bytes, to_signed
+from anchor.ops.references import lay_references
 from anchor.serving.batching import BUCKETS, Request, next_batch
 
 __all__ = ["Drawn", "Face", "Load", "draw_mouths", "serve_drawing"]
@@ -37,7 +38,7 @@ class Face:
 
     network: nn.Module  # a generator in eval mode, on the CPU
     crops_NSSC: np.ndarray  # uint8, the face of every frame
-    references_N: np.ndarray  # for each frame, the frame whose face is its reference
+    references_NR: np.ndarray  # for each frame, the frames whose faces are its references
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class _Loaded:
         count = len(frames)
         picked = [*frames, *[frames[-1]] * (size - count)]
         crops = self._signed(self.face.crops_NSSC[picked])
-        references = self._signed(self.face.crops_NSSC[self.face.references_N[picked]])
+        references = self._signed(lay_references(self.face.crops_NSSC, self.face.references_NR[picked]))
         mels = np.concatenate([mels_NMS, np.repeat(mels_NMS[-1:], size - count, 0)])[:, None]
         mels_N1MS = torch.from_numpy(mels).to(self.device, self.dtype)
         mouths_N3hW = self.network(stack_faces(crops, references).to(self.dtype), mels_N1MS)

@@ -77,7 +77,7 @@ def load_face(path: str) -> Face:
     for clip in avatar.clips.values():
         count = clip.facts.num_frames
         crops += [clip.faces.crop(number) for number in range(count)]
-        references.append(clip.faces.references + begin)
+        references.append(clip.faces.references + begin)  # (T, R)
         begin += count
     network = avatar.load_generator("cpu")
     avatar.close()

@@ -14,6 +14,7 @@ from anchor.avatars import Avatar
 from anchor.avatars.avatar import AvatarClip
 from anchor.inference.draw import draw_frames
 from anchor.inference.paste import paste_mouth
+from anchor.ops.silence import floor_frames
 from anchor.preprocess.sound import SILENCE_DB, frame_levels_db
 from anchor.timing import FPS
 
@@ -25,11 +26,16 @@ SEAM = 4  # frames in which one clip dissolves into the next
 BATCH = 16
 
 
-def voice_presence(samples: np.ndarray, num_out: int) -> np.ndarray:
-    """float32 (num_out,) in [0, 1]: 1 where 16 kHz speech is heard, 0 in silence, a ramp between."""
+def voice_presence(samples: np.ndarray, num_out: int, mel_SM: np.ndarray | None = None) -> np.ndarray:
+    """float32 (num_out,) in [0, 1]: 1 where 16 kHz speech is heard, 0 in silence, a ramp between.
+
+    What lies at the floor of ``mel_SM``, where that is given, is silence too, whatever the level: a closed pause.
+    """
     loud = np.zeros(num_out, bool)
     levels = frame_levels_db(samples)[:num_out]
     loud[: len(levels)] = levels >= SILENCE_DB
+    if mel_SM is not None:
+        loud &= ~floor_frames(mel_SM, num_out)
     wide = np.zeros(num_out + 2 * FADE, bool)
     for shift in range(-BEFORE, AFTER + 1):
         wide[FADE : num_out + FADE] |= np.roll(np.pad(loud, AFTER), shift)[AFTER : num_out + AFTER]
@@ -45,7 +51,7 @@ def perform(
     ``gestures`` are actions of the avatar, (when in seconds, name): speaking goes on in their pictures.
     """
     steps = _walk(avatar, num_out, gestures)
-    drawn = _draw(steps, net, voice_presence(samples, num_out), mel_SM)
+    drawn = _draw(steps, net, voice_presence(samples, num_out, mel_SM), mel_SM)
     before, shown, since = None, None, SEAM
     for n, picture in enumerate(drawn):
         if n and steps[n][0] is not steps[n - 1][0]:

@@ -18,6 +18,7 @@ from anchor.inference.target import check_target
 from anchor.media.audio import read_audio
 from anchor.media.writer import write_video
 from anchor.ops.mel import log_mel
+from anchor.ops.silence import SilenceKind, with_silence
 from anchor.speech.text import clean_text, split_sentences
 from anchor.speech.voices import VoiceChain, open_voices
 from anchor.studio.narration import PAUSE_S, SOUND_RATE, narrate, resample
@@ -41,6 +42,7 @@ def speak(
     tts: tuple[str, ...] = ("espeak",),
     voice: tuple[str, ...] = (),
     rate: int = 165,
+    silence: SilenceKind = "close",
     subtitles: Literal["srt", "burnt", "none"] = "srt",
     label: str = LABEL,
     font: Path | None = None,
@@ -53,6 +55,7 @@ def speak(
     script: or a news item in YAML or Markdown, with titles, pictures beside the anchor, gestures and pauses.
     tts: voices in order of preference; the next one speaks what one cannot: zh=xtts:http://HOST:8000?speaker=NAME,espeak.
     voice: of espeak-ng, several by comma, each for its language: en-gb-x-rp+f3,cmn+f2. rate: words per minute.
+    silence: close (in pauses of 0.3 s and more the mouth rests, whatever room is heard there), or heard.
     subtitles: srt beside the video (OUT.srt), burnt into it as well, or none.
     label: what stands in the picture's corner; label= leaves it out, and the file's metadata say it all the same.
     """
@@ -75,7 +78,8 @@ def speak(
     return_large_blocks()
     num_out = -(-len(samples) // SAMPLES_PER_FRAME)
     net = opened.load_generator(device)
-    drawn = perform(opened, net, np.clip(samples, -1, 1), log_mel(samples), num_out, told.gestures)
+    mel_SM = with_silence(log_mel(samples), silence)
+    drawn = perform(opened, net, np.clip(samples, -1, 1), mel_SM, num_out, told.gestures)
     if told.stage is not None:
         drawn = told.stage.frames(drawn)
     titled = draw_titles(drawn, label, told.cues if subtitles == "burnt" else (), font)

@@ -41,13 +41,13 @@ class FixedClips:
 
     def draw(self, net: LipGenerator, device: torch.device, context: AbstractContextManager[Any]) -> list[DrawnClip]:
         """Every clip as ``net`` (in eval mode) draws it now; ``context`` is the trainer's precision."""
-        drawn = []
+        drawn, references = [], getattr(net, "num_references", 1)  # each of them the same picture
         with torch.no_grad(), context:
             for clip, mels_N1MS in self._read:
                 output_NHWC = clip.real_NHWC.copy()
                 for start in range(0, len(output_NHWC), CHUNK_FRAMES):
                     part = slice(start, start + CHUNK_FRAMES)
-                    mouths_BTChW, _ = draw_mouths(net, _batch(clip, mels_N1MS, part, device))
+                    mouths_BTChW, _ = draw_mouths(net, _batch(clip, mels_N1MS, part, device, references))
                     mouths_NhWC = to_bytes(mouths_BTChW[0]).permute(0, 2, 3, 1).cpu().numpy()
                     output_NHWC[part, -mouths_NhWC.shape[1] :] = mouths_NhWC
                 drawn.append(clip._replace(output_NHWC=output_NHWC))
@@ -82,12 +82,12 @@ def _choose(clips: Sequence[ClipEntry], count: int) -> list[ClipEntry]:
     return chosen
 
 
-def _batch(clip: DrawnClip, mels_N1MS: np.ndarray, part: slice, device: torch.device) -> LipBatch:
+def _batch(clip: DrawnClip, mels_N1MS: np.ndarray, part: slice, device: torch.device, references: int) -> LipBatch:
     faces_TCHW = torch.from_numpy(np.ascontiguousarray(clip.real_NHWC[part].transpose(0, 3, 1, 2)))
     reference_CHW = torch.from_numpy(np.ascontiguousarray(clip.reference_HWC.transpose(2, 0, 1)))
     batch = {
         "faces_BTCHW": faces_TCHW[None].to(device),
-        "references_BCHW": reference_CHW[None].to(device),
+        "references_BCHW": reference_CHW.repeat(references, 1, 1)[None].to(device),
         "mels_BT1MS": torch.from_numpy(mels_N1MS[part])[None].to(device),
     }
     return cast(LipBatch, batch)

@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from anchor.__main__ import main
 from anchor.avatars import Avatar, build
@@ -12,6 +13,7 @@ from anchor.avatars.plan import choose_idle
 from anchor.errors import AnchorError, ConfigError, FaceError, MediaError
 from anchor.faces import crop_face
 from anchor.inference.paste import paste_mouth
+from anchor.models import LipGenerator, describe
 
 
 @pytest.fixture
@@ -49,7 +51,21 @@ def test_crops_references_and_boxes_fit_the_stored_pictures_to_the_bit(avatar):
         for number in range(0, clip.facts.num_frames, 7):
             crop = crop_face(clip.pictures[number], clip.faces.boxes[number], avatar.crop_size)
             assert (clip.faces.crop(number) == crop).all()
-            assert (clip.faces.reference(number) == clip.faces.crop(int(clip.faces.references[number]))).all()
+            assert (clip.faces.reference(number) == clip.faces.crop(int(clip.faces.references[number, 0]))).all()
+
+
+def test_an_avatar_holds_three_references_for_every_picture(video, tmp_path):
+    options = {"image_size": 32, "widths": (4, 6, 8), "strides": (2, 2, 2), "speech_width": 2, "embedding_size": 8}
+    net = LipGenerator(**options, num_references=3)
+    weights = {f"net.{key}": value for key, value in net.state_dict().items()}
+    torch.save({"state_dict": weights, "hyper_parameters": {"net": describe(net)}}, tmp_path / "net.ckpt")
+    build(video=video, checkpoint=tmp_path / "net.ckpt", out=tmp_path / "me", device="cpu")
+    avatar = Avatar.open(tmp_path / "me")
+    faces = avatar.idle.faces
+    assert faces.references.shape == (avatar.idle.facts.num_frames, 3)
+    laid = np.concatenate([faces.crop(int(number)) for number in faces.references[4]], 2)
+    assert (faces.reference(4) == laid).all()
+    avatar.close()
 
 
 def test_a_pasted_mouth_stays_in_its_region(avatar):

@@ -3,11 +3,14 @@ import pytest
 import torch
 from stand_ins import NumberedClips
 
+from anchor.batch import select
 from anchor.errors import ConfigError
 from anchor.timing import WINDOW_RADIUS, mel_window
 from datamodules.base import WindowDataModule
 from datamodules.chances import Disguise
+from datamodules.joined import JoinedSources, frames_of
 from datamodules.order import WindowKey
+from datamodules.shards import ShardDataModule
 from datamodules.windows import WindowDataset
 
 
@@ -192,3 +195,16 @@ def test_chances_depend_on_the_seed_and_on_the_clip(numbered_clips):
     assert not torch.equal(one[[key]].batch["faces_BTCHW"], two[[key]].batch["faces_BTCHW"])
     looks = [one[[key._replace(clip=clip)]].batch["faces_BTCHW"][0, 0, 1].float() for clip in (0, 1)]
     assert not torch.equal(*looks)  # the stand-in's green is the frame alone: only chance can tell them apart
+
+
+def test_less_material_is_the_first_seconds_of_training_and_all_that_is_held_out():
+    clips = NumberedClips((50, 60, 40), val=1)
+    whole, less = JoinedSources([clips], [1]), JoinedSources([clips], [1], material_frames=70)
+    assert [clip.num_frames for clip in select(less.clips, "train")] == [50, 20]
+    assert frames_of(select(less.clips, "train")).tolist() == [50, 20]
+    assert frames_of(select(less.clips, "val")).tolist() == frames_of(select(whole.clips, "val")).tolist()
+    assert less.identity != whole.identity
+    none = JoinedSources([clips], [1], material_frames=53)  # three frames are no window
+    assert [clip.num_frames for clip in select(none.clips, "train")] == [50]
+    with pytest.raises(ConfigError, match=r"material_s=0\.1 is shorter than a window"):
+        ShardDataModule(path="x", image_size=32, material_s=0.1)

@@ -36,6 +36,7 @@ def read_json(path):
         {},
         {"image_size": 168, "widths": (8, 8, 8, 8, 8), "strides": (2, 2, 2, 3, 1)},
         {"image_size": 32, "widths": (4, 6, 8), "strides": (2, 2, 2), "speech_width": 2, "embedding_size": 8},
+        {"image_size": 32, "widths": (4, 6, 8), "strides": (2, 2, 2), "num_references": 3},
     ],
 )
 def test_both_files_draw_what_the_checkpoint_draws(options, save_checkpoint, tmp_path):
@@ -50,6 +51,7 @@ def test_both_files_draw_what_the_checkpoint_draws(options, save_checkpoint, tmp
         assert torch.equal(again, load_generator(tmp_path / "last.ckpt", "cpu")(*inputs))
         graph = load_generator(tmp_path / "out" / "model.onnx", "cpu")
         assert graph.image_size == net.image_size
+        assert graph.num_references == net.num_references
         assert (graph(*inputs) - drawn).abs().max() <= ONNX_BOUND
         assert (graph(*(tensor[:1] for tensor in inputs)) - drawn[:1]).abs().max() <= ONNX_BOUND
     assert drawn.std() > 0.05  # there was something to compare

@@ -31,7 +31,7 @@ def test_a_built_avatar_idles_acts_and_speaks(built):  # noqa: F811
     for mouth_hSC, number in zip(mouths_NhSC, (0, last), strict=True):
         assert np.array_equal(face.crops_NSSC[number], stage.crop(number))
         # The same picture as `anchor infer` draws: frame 2 of a mel that begins with this window.
-        crop, reference = face.crops_NSSC[number], face.crops_NSSC[face.references_N[number]]
+        crop, reference = face.crops_NSSC[number], face.crops_NSSC[face.references_NR[number, 0]]
         drawn = draw_frames(face.network, crop[None], reference[None], mel_MS.T, [2])[0]
         difference = np.abs(drawn[len(drawn) // 2 :].astype(int) - mouth_hSC).max()
         assert difference <= 1

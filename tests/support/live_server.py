@@ -67,7 +67,7 @@ def load_face(path: str) -> Face:
     """For the drawing process of a test."""
     if path == "missing":
         raise FileNotFoundError("missing: no such avatar.")
-    return Face(LoudMouth(), np.full((10, SIZE, SIZE, 3), 128, np.uint8), np.arange(10))
+    return Face(LoudMouth(), np.full((10, SIZE, SIZE, 3), 128, np.uint8), np.arange(10)[:, None])
 
 
 def open_avatar(path):

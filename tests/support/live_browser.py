@@ -73,7 +73,7 @@ class Command:
     """`anchor serve` as a process of its own, on a free port; its lines are kept in a file."""
 
     def __init__(self, avatars: Path, log: Path, **keys: Any) -> None:
-        self.log = log
+        self.log, self.avatars = log, avatars
         words = [f"{key}={value}" for key, value in {"port": 0, "device": "cpu", **keys}.items()]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with log.open("w") as lines:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from anchor.errors import AnchorError
 from anchor.serving.batching import Request
-from anchor.serving.drawing import Drawn, Load, serve_drawing
+from anchor.serving.drawing import HERE, Drawn, Load, serve_drawing
 
 __all__ = ["Drawer"]
 
@@ -27,6 +27,7 @@ MOST_UNSENT = 256  # requests; behind them the process is not reading any more, 
 START_S = 120.0  # s for a process to load PyTorch and an avatar on a busy machine
 HANG_S = 5.0  # without an answer while mouths are asked for: a process that stands still is no better than a dead one
 STOP_S = 3.0
+LINGER_S = 0.5  # between the end of a process's pipe and its own
 
 
 class _Child(NamedTuple):
@@ -76,6 +77,13 @@ class Drawer:
     def num_waiting(self) -> int:
         """Mouths that were asked for and are not answered yet."""
         return self._num_asked
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether a successor is ready to draw as soon as it has loaded the avatars."""
+        with contextlib.suppress(OSError):
+            return self._spare is not None and self._spare.connection.poll()
+        return False
 
     async def start(self) -> None:
         """Begin; avatars are added one by one."""
@@ -179,6 +187,7 @@ class Drawer:
             while True:
                 message = child.connection.recv()
                 self._loop.call_soon_threadsafe(self._take, child, message)
+        child.process.join(LINGER_S)
         with contextlib.suppress(RuntimeError):  # the loop is closed: so are we
             self._loop.call_soon_threadsafe(self._revive, child)
 
@@ -189,6 +198,8 @@ class Drawer:
         if isinstance(message, Drawn):
             self._num_asked -= 1
             self._on_drawn(message)
+            return
+        if message == HERE:
             return
         assert isinstance(message, tuple)
         kind, name, what = message
@@ -212,7 +223,6 @@ class Drawer:
         self.num_restarts += 1
         self._died = time.monotonic()
         self._outbox.put(None)
-        child.process.join(0)
         status = child.process.exitcode
         self._on_event("drawing_ended", {"status": status, "pid": child.process.pid})
         for future in self._ready.values():

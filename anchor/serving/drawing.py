@@ -24,7 +24,9 @@ from anchor.ops.images import to_bytes, to_signed
 from anchor.ops.references import lay_references
 from anchor.serving.batching import BUCKETS, Request, next_batch
 
-__all__ = ["Drawn", "Face", "Load", "draw_mouths", "serve_drawing"]
+__all__ = ["HERE", "Drawn", "Face", "Load", "draw_mouths", "serve_drawing"]
+
+HERE = "here"  # the first message of a process that has imported all it needs
 
 IDLE_S = 1.0  # between two looks whether the parent still lives
 SMOOTHING = 0.2  # of the running mean of what a batch costs
@@ -101,6 +103,7 @@ def serve_drawing(connection: Connection, load: Load, device: str, precision: st
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
     where = resolve_device(device)  # imports what a card needs; nothing is put on it before an avatar comes
+    connection.send(HERE)
     worker = _Worker(connection, load, where, getattr(torch, precision))
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         worker.run()

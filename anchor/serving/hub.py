@@ -20,6 +20,7 @@ class Viewer:
         self._queues: dict[Kind, asyncio.Queue[Packet | None]] = {kind: asyncio.Queue() for kind in kinds}
         self._is_waiting_for_key = True
         self.num_dropped = 0
+        self.heard = 0.0  # s, as time.monotonic counts: the last sign of life; inf of one whose line stands
 
     async def get(self, kind: Kind) -> Packet | None:
         """The next packet of a kind; None at the end."""
@@ -72,6 +73,11 @@ class Hub:
     def num_viewers(self) -> int:
         """Readers of any kind."""
         return len(self._viewers)
+
+    @property
+    def heard(self) -> list[float]:
+        """The last sign of life of each reader: 0 of one that gives none, as a file, inf while its line stands."""
+        return [viewer.heard for viewer in self._viewers]
 
     @property
     def kinds(self) -> frozenset[Kind]:

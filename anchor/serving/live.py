@@ -37,6 +37,7 @@ class Live:
     told: dict[str, Callable[[], Any]] = field(default_factory=dict)  # what else its state tells, by name
     report: dict[str, float] = field(default_factory=dict)  # what its page last said of rate, delay and skew
     seen: float = field(default_factory=time.monotonic)
+    beats: bool = False  # its page says regularly that it lives, so what it does not say counts too
 
     @property
     def is_speaking(self) -> bool:
@@ -46,6 +47,14 @@ class Live:
     def touch(self) -> None:
         """Somebody is there."""
         self.seen = time.monotonic()
+
+    def last_seen(self, now: float) -> float:
+        """When anybody was there, as far as can be told: its client's requests and beats, and who watches it."""
+        signs = [self.seen, *self.session.hub.heard]
+        is_connected = bool(self.listeners) or math.inf in signs
+        if self.holders or (is_connected and not self.beats):
+            return now
+        return max(sign for sign in signs if sign < math.inf)
 
     def tell(self, name: str, about: Mapping[str, object]) -> None:
         """An event, to those who listen now and to those who ask later."""
@@ -57,6 +66,7 @@ class Live:
 
     def take_report(self, about: Mapping[str, Any]) -> None:
         """What its page says that it shows: pictures a second, delays and skew in ms; anything else is left out."""
+        self.beats = True
         for key in REPORTED:
             value = about.get(key)
             if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):

@@ -75,6 +75,7 @@ def prometheus_text(station: Station) -> str:
         ("drawing_seconds_total", "counter", "time spent in drawing", station.drawing_s),
         ("drawing_restarts_total", "counter", "drawing processes that died", station.drawer.num_restarts),
         ("drawing_alive", "gauge", "whether mouths are drawn now", float(station.drawer.is_alive)),
+        ("drawing_spare", "gauge", "whether a successor stands ready", float(station.drawer.has_spare)),
         ("cpu_seconds_total", "counter", "of the server itself", time.process_time()),
         ("memory_bytes", "gauge", "of the server itself", _resident_bytes()),
         ("memory_most_bytes", "gauge", "the most it has had",

@@ -35,7 +35,7 @@ def serve(
     max_speaking: int = 0,
     tokens: Path | None = None,
     label: str = "AI generated",
-    lease_seconds: float = 8.0,
+    lease_seconds: float = 6.0,
     tts: tuple[str, ...] = ("espeak",),
     voice: tuple[str, ...] = (),
     rate: int = 165,
@@ -134,7 +134,7 @@ def serve(
         app.add_middleware(OnlyHere, names=HERE)
     with _free(host, port) as bound:
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, ws_max_size=1 << 17,
+            app, log_config=None, access_log=False, ws_max_size=1 << 17, ws_ping_interval=4, ws_ping_timeout=8,
             timeout_graceful_shutdown=25, ssl_certfile=certificate, ssl_keyfile=key, server_header=False,
         )  # fmt: skip
         server = _leaving_server(config, station)

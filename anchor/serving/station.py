@@ -61,7 +61,7 @@ class Settings:
     max_sessions: int = 16
     max_speaking: int = 0  # 0: as many as the machine was measured to keep up with
     label: str = "AI generated"  # in the corner of every picture; empty for none
-    lease_s: float = 8.0  # a session that nobody watches and nobody asks for is closed after it
+    lease_s: float = 6.0  # a session that nobody watches and nobody asks for is closed after it
 
 
 class Station:
@@ -314,8 +314,6 @@ class Station:
             await asyncio.sleep(1.0)
             now = time.monotonic()
             for live in tuple(self.sessions.values()):
-                if live.listeners or live.holders or live.is_speaking:
-                    live.touch()
-                elif now - live.seen > self.settings.lease_s:
+                if now - live.last_seen(now) > self.settings.lease_s:
                     await self.close(live)
             self._shelf.forget_unused({live.session.avatar for live in self.sessions.values()})

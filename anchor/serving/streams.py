@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +81,7 @@ async def send_film(socket: WebSocket, live: Live) -> None:
     painter = live.session
     film = FragmentedMp4(painter.width, painter.height)
     viewer = painter.hub.join(["h264", "aac"])
+    viewer.heard = math.inf
     ready: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     async def gather(kind: str) -> None:

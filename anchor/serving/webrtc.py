@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import time
 
 import av
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
@@ -17,6 +19,9 @@ __all__ = ["OfferError", "answer_offer"]
 
 MOST_SDP = 64 * 1024  # bytes of an offer: a browser's has about 5 KB
 GATHER_S = 5.0  # s for candidates
+CONNECT_S = 10.0  # s for a viewer to come after the answer
+SILENT_S = 6.0  # without a report, which a browser sends every second or so: aiortc itself waits for half a minute
+LOOK_S = 0.5
 
 
 class OfferError(AnchorError, ValueError):
@@ -89,4 +94,27 @@ async def answer_offer(hub: Hub, sdp: str) -> tuple[RTCPeerConnection, str]:
     if "H264" not in description or "opus" not in description.lower():
         await end()
         raise OfferError("The offer has no H.264 or no Opus. Use a browser that plays both, or the WebSocket stream.")
+    viewer.heard = time.monotonic()
+    task = asyncio.get_running_loop().create_task(_look_after(peer, viewer))
+    task.add_done_callback(lambda done: asyncio.ensure_future(end()))
     return peer, description
+
+
+async def _look_after(peer: RTCPeerConnection, viewer: Viewer) -> None:
+    """Until the viewer has not come, has gone, or has fallen silent; its reports are its signs of life."""
+    began = last = time.monotonic()
+    while peer.connectionState not in ("closed", "failed"):
+        await asyncio.sleep(LOOK_S)
+        now = time.monotonic()
+        if peer.connectionState != "connected":
+            if now - began > CONNECT_S:
+                return
+            viewer.heard, last = now, now
+            continue
+        reports = [await sender.getStats() for sender in peer.getSenders()]
+        times = [one.timestamp for report in reports for one in report.values() if one.type == "remote-inbound-rtp"]
+        if times:
+            age_s = (datetime.datetime.now(datetime.timezone.utc) - max(times)).total_seconds()
+            viewer.heard = last = max(last, now - age_s)
+        if now - last > SILENT_S:
+            return

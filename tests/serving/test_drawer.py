@@ -75,7 +75,8 @@ def test_one_that_stands_still_is_replaced(run):
             while drawer.pid == first or not drawer.is_alive:
                 drawer.submit(request(0, tick := tick + 1))
                 await asyncio.sleep(0.04)
-            await until(lambda: answers)
+            drawer.submit(request(0, tick + 1))
+            await until(lambda: any(answer.tick == tick + 1 for answer in answers))
         finally:
             await drawer.close()
 

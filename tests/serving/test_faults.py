@@ -75,6 +75,7 @@ def mouths(film):
 
 
 def test_a_killed_drawing_process_leaves_idle_pictures_and_a_successor_comes(command, http):
+    wait_for(lambda: float(metric(http, "drawing_spare")) == 1, 120)
     id = opened(http, TEXT)
     (pid,) = [line["drawing_pid"] for line in told(command, "on_air")]
     phases = iter(("speak", "killed", "back"))
@@ -90,6 +91,7 @@ def test_a_killed_drawing_process_leaves_idle_pictures_and_a_successor_comes(com
         return phase == "back" and time.monotonic() - since > 2
 
     film = asyncio.run(record(command, id, step))
+    skipped = http.get(f"/api/sessions/{id}").json()["skipped"]
     ticks, reds = mouths(film)
     (back,) = told(command, "drawing_back")
     (ended,) = told(command, "drawing_ended")
@@ -97,7 +99,6 @@ def test_a_killed_drawing_process_leaves_idle_pictures_and_a_successor_comes(com
     assert ended["status"] == -signal.SIGKILL
     assert back["pid"] != pid
     assert ticks == sorted(set(ticks))
-    skipped = http.get(f"/api/sessions/{id}").json()["skipped"]
     assert ticks[-1] - ticks[0] + 1 - len(ticks) <= skipped, "a picture for every tick that the machine had time for"
     drawn = reds > GREY
     assert drawn[: len(drawn) // 2].any()

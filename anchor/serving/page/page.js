@@ -12,12 +12,12 @@ const WORDS = {
     connecting: "正在连接 …", gone: "会话已结束,请刷新页面。", token: "访问令牌", placeholder: "晚上好,欢迎收看新闻。",
     other: "English", record: "录制", stopRecord: "结束录制", keep: "保存视频" },
 };
-const CONNECT_MS = 4000, BEAT_MS = 3000, LOUD = 0.02, QUIET_MS = 600;
+const CONNECT_MS = 4000, BEAT_MS = 2000, LOUD = 0.02, QUIET_MS = 600;
 const $ = (id) => document.getElementById(id);
 const video = $("video");
 let language = (localStorage.language || navigator.language || "en").startsWith("zh") ? "zh" : "en";
 let token = new URLSearchParams(location.hash.slice(1)).get("token") || sessionStorage.token || "";
-let session = null, events = null, asked = 0, peer = null;
+let session = null, events = null, asked = 0, peer = null, tries = 0;
 
 function words() {
   const text = WORDS[language];
@@ -29,10 +29,10 @@ function words() {
 
 function notice(text) { $("notice").textContent = text; }
 
-async function call(method, path, body) {
+async function call(method, path, body, keepalive = false) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const answer = await fetch(`api/${path}`, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  const answer = await fetch(`api/${path}`, { method, headers, keepalive, body: body === undefined ? undefined : JSON.stringify(body) });
   if (answer.status === 401) {
     token = sessionStorage.token = prompt(WORDS[language].token) || "";
     if (token) return call(method, path, body);
@@ -59,12 +59,20 @@ async function begin() {
   show(avatars);
   $("recording").hidden = !session.records;
   $("ask").hidden = !(await call("GET", "conversation")).chat;
-  events = socket("events");
-  events.onmessage = (message) => happened(JSON.parse(message.data));
-  events.onclose = () => notice(WORDS[language].gone);
+  listen();
+  addEventListener("pagehide", () => call("DELETE", `sessions/${session.id}`, undefined, true).catch(() => {}));
   setInterval(() => events.readyState === 1 && events.send(JSON.stringify(view)), BEAT_MS);
   if (!(await watchPeer())) watchStream();
   notice("");
+}
+
+function listen() {
+  events = socket("events");
+  events.onopen = () => { tries = 0; };
+  events.onmessage = (message) => happened(JSON.parse(message.data));
+  events.onclose = ({ code }) => {  // 44xx: the session is gone; else the line broke, and it waits for us a while
+    if (code >= 4000 || code === 1000 || (tries += 1) > 6) notice(WORDS[language].gone); else setTimeout(listen, 500);
+  };
 }
 
 function show(avatars) {

@@ -15,13 +15,14 @@ from pydantic import BaseModel, Field
 
 from anchor.serving.access import Access, Key
 from anchor.serving.containers import FMP4_TYPE
-from anchor.serving.conversation import Minds, add_conversation
+from anchor.serving.conversation import Minds
 from anchor.serving.director import MOST_TEXT
 from anchor.serving.doors import Needs, add_errors, add_limits
 from anchor.serving.metrics import prometheus_text
 from anchor.serving.outputs import Outputs, Ways
 from anchor.serving.station import Station, UnknownError
 from anchor.serving.streams import hear, send_film, serve_socket, tell_events
+from anchor.serving.talking import add_conversation
 from anchor.serving.webrtc import MOST_SDP, answer_offer
 from anchor.speech.text import clean_text
 

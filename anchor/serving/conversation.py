@@ -6,20 +6,15 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from fastapi import Depends, FastAPI
-from pydantic import BaseModel, Field
 
 from anchor.errors import ConfigError, ServiceError
-from anchor.serving.access import Access, Key
-from anchor.serving.doors import Needs
 from anchor.serving.language_model import PROMPT, LanguageModel, Message
 from anchor.serving.station import Live, Station
 from anchor.speech.growing import GrowingText
+from anchor.speech.recognition import Recognizer, open_recognizer
 from anchor.speech.text import Sentence, clean_text
 
-__all__ = ["MOST_QUESTION", "Conversation", "Minds", "Talks", "add_conversation", "open_minds"]
+__all__ = ["MOST_QUESTION", "Conversation", "Minds", "Talks", "open_minds"]
 
 MOST_QUESTION = 4000  # characters
 MOST_MESSAGES, MOST_REMEMBERED = 20, 12_000  # of a session's past, messages and characters; older ones are forgotten
@@ -80,10 +75,11 @@ class Minds:
     """What sessions think with; without a model they say what they are told."""
 
     model: LanguageModel | None = None
+    recognizer: Recognizer | None = None
 
 
-def open_minds(url: str = "", model: str = "", prompt: Path | None = None) -> Minds:
-    """What ``llm.url=``, ``llm.model=`` and ``llm.prompt=`` ask for.
+def open_minds(url: str = "", model: str = "", prompt: Path | None = None, asr: str = "") -> Minds:
+    """What ``llm.url=``, ``llm.model=``, ``llm.prompt=`` and ``asr=`` ask for.
 
     Raises:
         ConfigError: one of them cannot be used, or is there without the others.
@@ -91,19 +87,14 @@ def open_minds(url: str = "", model: str = "", prompt: Path | None = None) -> Mi
     if not url:
         if model or prompt:
             raise ConfigError("llm.model= and llm.prompt= need llm.url=, where the model is.")
-        return Minds()
+        return Minds(None, open_recognizer(asr) if asr else None)
     words = PROMPT
     if prompt is not None:
         try:
             words = prompt.read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"llm.prompt={prompt} is no UTF-8 text to be read ({type(error).__name__}).") from None
-    return Minds(LanguageModel(url, model, words))
-
-
-class _Chat(BaseModel):
-    text: str = Field(max_length=MOST_QUESTION)
-    interrupt: bool = False
+    return Minds(LanguageModel(url, model, words), open_recognizer(asr) if asr else None)
 
 
 class Talks:
@@ -116,6 +107,11 @@ class Talks:
     def __init__(self, station: Station, minds: Minds) -> None:
         self._station, self._minds = station, minds
         self._by_id: dict[str, Conversation] = {}
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether there is a model."""
+        return self._minds.model is not None
 
     def ask(self, live: Live, question: str) -> int:
         """Have a session answer; the number of its utterance.
@@ -134,21 +130,3 @@ class Talks:
             conversation = self._by_id[live.id] = Conversation(self._minds.model, live.tell)
             live.closers.add(lambda: self._by_id.pop(live.id, None) and None)
         return self._station.say(live, conversation.answer(question))
-
-
-def add_conversation(app: FastAPI, station: Station, access: Access, minds: Minds) -> None:
-    """The routes of conversations."""
-    talks = Talks(station, minds)
-    view, speak = (Depends(Needs(access, scope)) for scope in ("view", "speak"))
-
-    @app.get("/api/conversation")
-    async def ways(key: Key = view) -> dict[str, Any]:
-        return {"chat": minds.model is not None}
-
-    @app.post("/api/sessions/{id}/chat", status_code=202)
-    async def chat(id: str, body: _Chat, key: Key = speak) -> dict[str, Any]:
-        live = station.find(id, key.name)
-        clean_text(body.text)  # refused before it interrupts anything
-        if body.interrupt:
-            await live.director.interrupt()
-        return {"utterance": talks.ask(live, body.text), "epoch": live.session.timeline.epoch}

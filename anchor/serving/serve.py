@@ -42,6 +42,7 @@ def serve(
     llm_url: str = "",
     llm_model: str = "",
     llm_prompt: Path | None = None,
+    asr: str = "",
     logs: Form = "text",
     recordings: Path | None = None,
     recording_minutes: float = 60.0,
@@ -62,6 +63,7 @@ def serve(
     tts: voices in order of preference, as in anchor speak: xtts:http://HOST:8000?speaker=NAME,espeak. voice, rate: of
     espeak. llm.url, llm.model: of a server with OpenAI's chat route, which answers what sessions are asked; its key is
     taken from the environment, ANCHOR_LLM_KEY. llm.prompt: a text file of what the model is told to be.
+    asr: what hears a microphone, from a local model: whisper:DIR, or sherpa-sense-voice:DIR and others of sherpa-onnx.
     logs: one line an event, as text or json; neither tokens, nor session ids, nor what is said stands in them.
     recordings: a folder where sessions may be recorded to; recording_minutes: the most of one of them,
     recordings_gigabytes: the most of the folder. push_hosts: servers that sessions may be sent to by RTMP, by comma.
@@ -100,7 +102,7 @@ def serve(
     ):
         if value < least:
             raise ConfigError(f"{name}={value} is out of range. Choose {least} or more.")
-    voices, minds = open_voices(tts, voice, rate), open_minds(llm_url, llm_model, llm_prompt)
+    voices, minds = open_voices(tts, voice, rate), open_minds(llm_url, llm_model, llm_prompt, asr)
     where = resolve_device(device)
     settings = Settings(
         str(where), choose_precision(where, precision), threads, 0, max_sessions, max_speaking, label, lease_seconds

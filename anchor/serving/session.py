@@ -73,6 +73,7 @@ class Session:
         self._mouths: dict[tuple[int, int], np.ndarray] = {}  # (epoch, tick): drawn and waiting
         self._last: tuple[int, int, np.ndarray] | None = None  # (tick, frame, mouth) that was shown last
         self._painter = Painter(stage, label)
+        self.taps: set[Callable[[np.ndarray], None]] = set()  # given the sound of each tick, float32 (640, 4)
         self._was_speaking = False
         self._task: asyncio.Task[None] | None = None
         self._began = 0.0  # s, as time.monotonic counts, of tick 0
@@ -158,6 +159,8 @@ class Session:
                 self.stats.restarts += 1
                 behind = 0.0
             tick, step, mouth = self._step()
+            for tap in tuple(self.taps):
+                tap(tick.sound_L4)
             kinds = self.hub.kinds
             picture_wanted = "h264" in kinds and behind < LATE_TICKS
             if "h264" in kinds and not picture_wanted:

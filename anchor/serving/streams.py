@@ -19,7 +19,7 @@ from anchor.serving.live import Live
 from anchor.serving.sound import SoundMaker
 from anchor.serving.station import BusyError, Station, UnknownError
 
-__all__ = ["hear", "send_film", "serve_socket", "tell_events"]
+__all__ = ["hear", "parse_message", "read_rate", "send_film", "serve_socket", "tell_events"]
 
 MOST_MESSAGE = 64 * 1024  # bytes of one piece of streamed speech, 2 s of 16 kHz
 MOST_REPORT = 1024  # characters of what a page tells of itself
@@ -68,7 +68,7 @@ async def tell_events(socket: WebSocket, live: Live) -> None:
             text = await socket.receive_text()
             live.touch()
             if text.startswith("{") and len(text) <= MOST_REPORT:
-                live.take_report(_parse(text))
+                live.take_report(parse_message(text))
 
     try:
         await _first_of(tell(), listen())
@@ -116,13 +116,13 @@ async def hear(station: Station, socket: WebSocket, live: Live) -> None:
             raise WebSocketDisconnect
         live.touch()
         if (text := message.get("text")) is not None:
-            about = _parse(text)
+            about = parse_message(text)
             if about.get("end"):
                 if maker is not None:
                     timeline.say(maker.add(np.zeros(0, np.float32), is_last=True), epoch, is_last=True)
                 maker = None
                 continue
-            maker, epoch = SoundMaker(_rate(about)), timeline.epoch
+            maker, epoch = SoundMaker(read_rate(about)), timeline.epoch
             station.admit(live)
             continue
         data = message.get("bytes") or b""
@@ -138,7 +138,8 @@ async def hear(station: Station, socket: WebSocket, live: Live) -> None:
             maker = None
 
 
-def _parse(text: str) -> dict[str, Any]:
+def parse_message(text: str) -> dict[str, Any]:
+    """The JSON object of a text message; raises a ``ConfigError`` where it is none."""
     try:
         about = json.loads(text)
     except (ValueError, RecursionError):
@@ -148,7 +149,8 @@ def _parse(text: str) -> dict[str, Any]:
     return about
 
 
-def _rate(about: dict[str, Any]) -> int:
+def read_rate(about: dict[str, Any]) -> int:
+    """The sample rate in a message; raises a ``ConfigError`` where there is none."""
     rate = about.get("rate")
     if isinstance(rate, bool) or not isinstance(rate, int):
         raise ConfigError(f"rate={rate!r} is no whole number of samples a second.")

@@ -1,7 +1,8 @@
 """Which voice speaks: ``tts=`` of `anchor speak` and `anchor serve`, voices in order of preference.
 
-An item is ``espeak`` or ``KIND:URL`` of :mod:`anchor.speech.remote`, each for all languages, or for one:
-``zh=xtts:URL``. A sentence is spoken by the first that speaks its language; where that one fails, by the next.
+An item is ``espeak``, ``piper:FILE``, ``sherpa:DIR``, ``edge:NAME`` or ``KIND:URL`` of :mod:`anchor.speech.remote`,
+each for all languages, or for one: ``zh=xtts:URL``. A sentence is spoken by the first that speaks its language; where
+that one fails, by the next.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import itertools
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -168,9 +170,18 @@ def _open(item: str, espeak: Sequence[str], rate: int) -> tuple[Voice, str]:
     kind, _, where = rest.partition(":")
     if kind in KINDS:
         return HttpVoice(kind, where), language
+    if kind == "edge":
+        from anchor.speech.edge import EdgeVoice
+
+        return EdgeVoice(where), language
+    if kind in ("piper", "sherpa"):
+        from anchor.speech.local import PiperSynthesizer, SherpaSynthesizer
+
+        path = Path(where).expanduser()
+        return Threaded(PiperSynthesizer(path) if kind == "piper" else SherpaSynthesizer(path)), language
     if kind == "espeak":
         return Threaded(EspeakSynthesizer((where,) if where else espeak, rate)), language
     raise ConfigError(
-        f"tts={item}: there is no voice of kind {kind!r}. Kinds are espeak, {', '.join(KINDS)}; "
+        f"tts={item}: there is no voice of kind {kind!r}. Kinds are espeak, piper, sherpa, edge, {', '.join(KINDS)}; "
         "for one language alone, write zh= before it."
     )

@@ -58,7 +58,8 @@ async function begin() {
   session = await call("POST", "sessions", { avatar: avatars[0].name });
   show(avatars);
   $("recording").hidden = !session.records;
-  $("ask").hidden = !(await call("GET", "conversation")).chat;
+  ways = await call("GET", "conversation");
+  $("ask").hidden = !ways.chat;
   listen();
   addEventListener("pagehide", () => call("DELETE", `sessions/${session.id}`, undefined, true).catch(() => {}));
   setInterval(() => events.readyState === 1 && events.send(JSON.stringify(view)), BEAT_MS);
@@ -151,6 +152,8 @@ function happened(event) {
     notice(event.reason);
   } else if (event.event === "recording") {
     showRecording(event);
+  } else if (event.event === "heard" && event.text) {
+    $("text").value = event.text;
   } else if (event.event === "closed") {
     notice(WORDS[language].gone);
   }
@@ -181,7 +184,7 @@ setInterval(async () => {
 }, 1000);
 
 // The microphone: 20 ms pieces of int16 to the session; hands free sends while somebody speaks, and that interrupts.
-let microphone = null, line = null, isTalking = false, lastLoud = 0;
+let ways = {}, microphone = null, line = null, isTalking = false, lastLoud = 0;
 const WORKLET = `registerProcessor("pieces", class extends AudioWorkletProcessor {
   constructor() { super(); this.kept = new Float32Array(0); }
   process([input]) {
@@ -204,9 +207,16 @@ async function openMicrophone() {
   microphone.createMediaStreamSource(stream).connect(node);
 }
 
+// Where the server listens, hands free sends all that is heard: it finds out itself who speaks, and answers.
+function openEar() {
+  line = socket("microphone");
+  line.onopen = () => line.send(JSON.stringify({ rate: microphone.sampleRate }));
+  isTalking = true;
+}
+
 function heard(piece) {
   const level = Math.sqrt(piece.reduce((sum, value) => sum + value * value, 0) / piece.length);
-  if ($("free").checked) {
+  if ($("free").checked && !ways.microphone) {
     if (level > LOUD) lastLoud = performance.now();
     const wants = performance.now() - lastLoud < QUIET_MS;
     if (wants && !isTalking) startTalking(); else if (!wants && isTalking) stopTalking();
@@ -217,6 +227,7 @@ function heard(piece) {
 
 const startTalking = attempt(async () => {
   isTalking = true;
+  if (line) line.close();
   $("talk").classList.add("on");
   await openMicrophone();
   await call("POST", `sessions/${session.id}/interrupt`);
@@ -245,7 +256,11 @@ $("ask").onclick = attempt(async () => {
 $("interrupt").onclick = attempt(() => call("POST", `sessions/${session.id}/interrupt`));
 $("talk").onpointerdown = startTalking;
 $("talk").onpointerup = $("talk").onpointercancel = stopTalking;
-$("free").onchange = attempt(async () => { if ($("free").checked) await openMicrophone(); else stopTalking(); });
+$("free").onchange = attempt(async () => {
+  if (!$("free").checked) return stopTalking();
+  await openMicrophone();
+  if (ways.microphone) openEar();
+});
 $("sound").onclick = () => { video.muted = !video.muted; $("sound").hidden = !video.muted; };
 
 // Recording: the server names the film, and keeps it; who recorded it may save it.

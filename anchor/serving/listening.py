@@ -17,7 +17,7 @@ from anchor.errors import AnchorError, ConfigError, ServiceError
 from anchor.serving.conversation import Talks
 from anchor.serving.live import Live
 from anchor.serving.sound import SoundMaker
-from anchor.serving.streams import MOST_MESSAGE, parse_message, read_rate
+from anchor.serving.streams import parse_message, read_rate, read_sound
 from anchor.serving.timeline import HEARD_COLUMN
 from anchor.speech.activity import PIECE, VoiceActivity
 from anchor.speech.recognition import Recognizer
@@ -140,12 +140,7 @@ async def listen(ears: Ears, talks: Talks, socket: WebSocket, live: Live) -> Non
                     return
                 maker = SoundMaker(read_rate(about))
                 continue
-            data = message.get("bytes") or b""
-            if maker is None:
-                raise ConfigError('Say the rate first: {"rate": 16000}.')
-            if len(data) > MOST_MESSAGE or len(data) % 2:
-                raise ConfigError(f"A piece of sound has {len(data)} bytes; send int16, up to {MOST_MESSAGE} at once.")
-            await ear.add(maker.add(np.frombuffer(data, "<i2").astype(np.float32) / 32768)[:, HEARD_COLUMN])
+            await ear.add(read_sound(message, maker)[:, HEARD_COLUMN])
     finally:
         with contextlib.suppress(asyncio.CancelledError):
             await ear.close()

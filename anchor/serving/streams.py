@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from anchor.serving.live import Live
 from anchor.serving.sound import SoundMaker
 from anchor.serving.station import BusyError, Station, UnknownError
 
-__all__ = ["hear", "parse_message", "read_rate", "send_film", "serve_socket", "tell_events"]
+__all__ = ["hear", "parse_message", "read_rate", "read_sound", "send_film", "serve_socket", "tell_events"]
 
 MOST_MESSAGE = 64 * 1024  # bytes of one piece of streamed speech, 2 s of 16 kHz
 MOST_REPORT = 1024  # characters of what a page tells of itself
@@ -125,14 +125,10 @@ async def hear(station: Station, socket: WebSocket, live: Live) -> None:
             maker, epoch = SoundMaker(read_rate(about)), timeline.epoch
             station.admit(live)
             continue
-        data = message.get("bytes") or b""
-        if maker is None:
-            raise ConfigError('Say the rate first: {"rate": 16000}.')
-        if len(data) > MOST_MESSAGE or len(data) % 2:
-            raise ConfigError(f"A piece of speech has {len(data)} bytes; send int16 in pieces of up to {MOST_MESSAGE}.")
+        sound_L4 = read_sound(message, maker)
+        assert maker is not None
         if timeline.waiting_s > STREAM_AHEAD_S:
             raise ConfigError(f"More than {STREAM_AHEAD_S:.0f} s of speech are waiting. Send it as it is spoken.")
-        sound_L4 = maker.add(np.frombuffer(data, "<i2").astype(np.float32) / 32768)
         if not timeline.say(sound_L4, epoch, is_last=False):
             await socket.send_json({"event": "interrupted", "epoch": timeline.epoch})
             maker = None
@@ -147,6 +143,16 @@ def parse_message(text: str) -> dict[str, Any]:
     if not isinstance(about, dict):
         raise ConfigError('Text messages are JSON: {"rate": 16000} or {"end": true}.')
     return about
+
+
+def read_sound(message: Mapping[str, Any], maker: SoundMaker | None) -> np.ndarray:
+    """The int16 samples of a binary message as float32 (L, 4); raises a ``ConfigError`` where they are none."""
+    data = message.get("bytes") or b""
+    if maker is None:
+        raise ConfigError('Say the rate first: {"rate": 16000}.')
+    if len(data) > MOST_MESSAGE or len(data) % 2:
+        raise ConfigError(f"A piece of speech has {len(data)} bytes; send int16 in pieces of up to {MOST_MESSAGE}.")
+    return maker.add(np.frombuffer(data, "<i2").astype(np.float32) / 32768)
 
 
 def read_rate(about: dict[str, Any]) -> int:

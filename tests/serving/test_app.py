@@ -11,6 +11,8 @@ import websockets
 from aiortc import RTCPeerConnection, RTCSessionDescription
 
 from anchor.serving.access import Access, Key
+from anchor.serving.conversation import MOST_QUESTION
+from anchor.serving.director import MOST_TEXT
 
 TEXT = "Good evening. Here is the news of today, read by somebody who does not exist."
 
@@ -39,11 +41,48 @@ def test_a_page_and_its_state(http):
     assert http.get("/openapi.json").status_code == 404
 
 
-@pytest.mark.parametrize("text", ["", "   ", "😀🎉", "...!?", "\n"])
-def test_a_text_without_a_word_is_refused(http, text):
-    answer = http.post(f"/api/sessions/{opened(http)}/say", json={"text": text})
+@pytest.mark.parametrize(
+    "text", ["", "  \n", "😀🎉👍🏽", "<speak><break time='1s'/></speak>", "...!?", "\u200b\u2066\ufeff", "、。"]
+)
+@pytest.mark.parametrize("route", ["say", "chat"])
+def test_what_has_no_word_is_refused_before_it_interrupts_anything(http, server, text, route):
+    id = opened(http)
+    epoch = server.station.sessions[id].session.timeline.epoch
+    answer = http.post(f"/api/sessions/{id}/{route}", json={"text": text, "interrupt": True})
     assert answer.status_code == 400
     assert "no word" in answer.json()["error"]
+    assert server.station.sessions[id].session.timeline.epoch == epoch
+
+
+@pytest.mark.parametrize(("route", "most"), [("say", MOST_TEXT), ("chat", MOST_QUESTION)])
+def test_what_is_huge_is_refused(http, route, most):
+    address = f"/api/sessions/{opened(http)}/{route}"
+    assert http.post(address, json={"text": "a " * most}).status_code == 422
+    assert http.post(address, json={"text": "a" * 300_000}).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [
+        ("Good day. 今天很好。Привет. こんにちは。", 0),
+        ("<speak>Hello <emphasis level='strong'>there</emphasis>.</speak> 🎉", 2),
+        ("a" * 3000, 0),
+        ("word\x00 with\x07 control\u202e signs", 1),
+    ],
+)
+def test_what_can_be_said_is_said_and_what_is_left_out_is_told(http, server, text, notes):
+    id = opened(http)
+    live = server.station.sessions[id]
+    live.events.clear()
+    assert http.post(f"/api/sessions/{id}/say", json={"text": text}).status_code == 202
+    told = [event["event"] for event in live.events]
+    assert told.count("note") == notes
+    deadline = time.monotonic() + 30
+    while sum(event["event"] == "sentence" for event in list(live.events)) < 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert not any(event["event"] == "failed" for event in live.events)
+    http.post(f"/api/sessions/{id}/interrupt")
 
 
 @pytest.mark.parametrize(

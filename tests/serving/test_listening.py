@@ -18,6 +18,8 @@ from anchor.serving.listening import Ears
 from anchor.serving.serve import serve
 from anchor.speech.espeak import ESPEAK_RATE, speak
 
+pytestmark = pytest.mark.slow  # sound at nearly the speed of life
+
 CHAT = "/v1/chat/completions"
 
 

@@ -15,9 +15,10 @@ from pydantic import BaseModel, Field
 
 from anchor.serving.access import Access, Key
 from anchor.serving.containers import FMP4_TYPE
-from anchor.serving.conversation import Minds
+from anchor.serving.conversation import Minds, Talks
 from anchor.serving.director import MOST_TEXT
 from anchor.serving.doors import Needs, add_errors, add_limits
+from anchor.serving.livetalking import LARGER, add_livetalking
 from anchor.serving.metrics import prometheus_text
 from anchor.serving.outputs import Outputs, Ways
 from anchor.serving.station import Station, UnknownError
@@ -66,7 +67,7 @@ def make_app(
 
     app = FastAPI(title="Anchor", lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     add_errors(app)
-    add_limits(app)
+    add_limits(app, LARGER if ways.outputs.livetalking else {})
     app.state.station, app.state.access, app.state.ways = station, access, ways
     view, speak, admin = (Depends(Needs(access, scope)) for scope in ("view", "speak", "admin"))
 
@@ -172,6 +173,9 @@ def make_app(
 
     ways.add_routes(app, access)
     add_conversation(app, station, access, minds or Minds())
+    if ways.outputs.livetalking:
+        talks = Talks(station, minds or Minds())
+        add_livetalking(app, station, access, ways, talks, ways.outputs.livetalking_pages)
     return app
 
 

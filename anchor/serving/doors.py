@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -78,22 +78,26 @@ def add_errors(app: FastAPI) -> None:
     app.add_exception_handler(AnchorError, answer(400))
 
 
-def add_limits(app: FastAPI) -> None:
-    """Bound a request before it is read, and say to browsers what a page of ours may do."""
+def add_limits(app: FastAPI, larger: Mapping[str, int]) -> None:
+    """Bound a request before it is read, and say to browsers what a page of ours may do.
+
+    ``larger`` gives paths that take more bytes than the others.
+    """
 
     @app.middleware("http")
     async def limit(request: Request, call_next: Any) -> Response:
         length = request.headers.get("content-length", "0")
         chunked = "chunked" in request.headers.get("transfer-encoding", "")
         is_count = length.isascii() and length.isdigit() and len(length) < 10
-        if chunked or not is_count or int(length) > MOST_BODY:
-            return JSONResponse({"error": f"A request may have {MOST_BODY} bytes, and must say how many."}, 413)
+        if chunked or not is_count or int(length) > (most := larger.get(request.url.path, MOST_BODY)):
+            return JSONResponse({"error": f"A request may have {most} bytes, and must say how many."}, 413)
         response = await call_next(request)
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["Cache-Control"] = "no-store"
-        response.headers["Content-Security-Policy"] = (
+        response.headers.setdefault(
+            "Content-Security-Policy",
             "default-src 'self'; img-src 'self' data:; script-src 'self' blob:; media-src 'self' blob:; "
-            "frame-ancestors 'none'"
+            "frame-ancestors 'none'",
         )
         return response

@@ -34,6 +34,8 @@ class Outputs:
     recording_minutes: float = 60.0
     recordings_gigabytes: float = 20.0
     push_hosts: tuple[str, ...] = ()  # host or host:port
+    livetalking: bool = False  # its routes
+    livetalking_pages: Path | None = None  # and its own pages
 
 
 class _Address(BaseModel):

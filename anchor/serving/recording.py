@@ -90,7 +90,11 @@ class Recordings:
 
     def of(self, live: Live) -> Recording | None:
         """The newest recording of a session, growing or finished."""
-        return next((one for one in reversed(self._all.values()) if one.session == live.id), None)
+        return self.of_session(live.id)
+
+    def of_session(self, id: str) -> Recording | None:
+        """The same by the session's id, also when that has ended."""
+        return next((one for one in reversed(self._all.values()) if one.session == id), None)
 
     def find(self, name: str, owner: str) -> Recording:
         """A finished recording by name, which the owner alone may find.

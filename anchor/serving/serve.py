@@ -48,6 +48,8 @@ def serve(
     recording_minutes: float = 60.0,
     recordings_gigabytes: float = 20.0,
     push_hosts: tuple[str, ...] = (),
+    livetalking: bool = False,
+    livetalking_pages: Path | None = None,
     certificate: Path | None = None,
     key: Path | None = None,
 ) -> None:
@@ -67,6 +69,7 @@ def serve(
     logs: one line an event, as text or json; neither tokens, nor session ids, nor what is said stands in them.
     recordings: a folder where sessions may be recorded to; recording_minutes: the most of one of them,
     recordings_gigabytes: the most of the folder. push_hosts: servers that sessions may be sent to by RTMP, by comma.
+    livetalking: its routes as well (/offer, /human and so on), for clients of it; livetalking_pages: its folder web.
     certificate, key: PEM files for https, which browsers want for a microphone from another machine.
     """
     try:
@@ -107,7 +110,14 @@ def serve(
     settings = Settings(
         str(where), choose_precision(where, precision), threads, 0, max_sessions, max_speaking, label, lease_seconds
     )
-    outputs = Outputs(Path(recordings) if recordings else None, recording_minutes, recordings_gigabytes, push_hosts)
+    outputs = Outputs(
+        Path(recordings) if recordings else None,
+        recording_minutes,
+        recordings_gigabytes,
+        push_hosts,
+        livetalking or livetalking_pages is not None,
+        Path(livetalking_pages) if livetalking_pages else None,
+    )
     journal = Journal(logs)
     journal.take_over("uvicorn", "uvicorn.error", "asyncio", "aioice", "aiortc")
     station = Station(open_avatar, load_face, settings, voices.flow, journal)

@@ -83,7 +83,7 @@ class FinetuneModule(PlainLoading):
         tune: TuneKind = "identity",
         motion_weight: float = 1.0,
         second_weight: float = 0.5,
-        jitter_weight: float = 0.02,
+        jitter_weight: float = 0.15,
         l1_weight: float = 1.0,
         edge_weight: float = 0.2,
         sync_weight: float = 0.01,

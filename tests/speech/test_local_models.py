@@ -1,5 +1,8 @@
 """piper and sherpa-onnx themselves, with models that the test makes: the interfaces are real, the voices are not."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 from tiny_voices import RATE, write_piper, write_recognizer, write_sherpa_voice
@@ -66,13 +69,29 @@ def test_what_is_not_installed_and_what_is_no_kind(tmp_path, monkeypatch):
         ("piper", f"piper:{tmp_path}", "voices"),
         ("sherpa_onnx", f"sherpa:{tmp_path}", "voices"),
     ):
-        monkeypatch.setitem(__import__("sys").modules, module, None)
+        monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(ConfigError, match=rf"not installed. Run `pip install 'virtual-anchor\[{extra}\]'`"):
             open_voices([item])
-    monkeypatch.setitem(__import__("sys").modules, "faster_whisper", None)
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
     with pytest.raises(ConfigError, match=r"virtual-anchor\[asr\]"):
         open_recognizer(f"whisper:{tmp_path}")
     with pytest.raises(ConfigError, match="no recogniser of kind 'vosk'"):
         open_recognizer("vosk:x")
     with pytest.raises(ConfigError, match="is no folder"):
         open_recognizer("sherpa-sense-voice:/nowhere")
+
+
+def test_a_recogniser_of_whisper_is_asked_as_its_package_wants_it(tmp_path, monkeypatch):
+    """A stand-in for faster-whisper: its weights cannot be made here."""
+
+    class WhisperModel:
+        def __init__(self, path, device, compute_type, local_files_only):
+            assert (path, local_files_only) == (str(tmp_path), True)
+
+        def transcribe(self, samples, beam_size, condition_on_previous_text):
+            assert samples.dtype == np.float32
+            return iter([types.SimpleNamespace(text=" Hello"), types.SimpleNamespace(text=" there. ")]), None
+
+    monkeypatch.setitem(sys.modules, "faster_whisper", types.SimpleNamespace(WhisperModel=WhisperModel))
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    assert open_recognizer(f"whisper:{tmp_path}").hear(np.zeros(16_000, np.float32)) == "Hello there."

@@ -1,13 +1,17 @@
 """Voices of other servers, met as stand-ins that speak their protocols and misbehave as told."""
 
 import asyncio
+import shlex
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from talk_servers import RATE, TalkServer, tone, wav_header
 
+from anchor.arguments import parse_arguments
 from anchor.errors import ConfigError, ServiceError
+from anchor.serving.serve import serve
 from anchor.speech.http import Bounds
 from anchor.speech.pcm import PcmReader
 from anchor.speech.remote import KINDS, HttpVoice
@@ -200,3 +204,11 @@ def test_numbers_that_are_none_never_reach_the_ear():
 def test_a_wav_of_another_kind_says_which(head, words):
     with pytest.raises(ServiceError, match=words):
         list(PcmReader("It", 16_000).add(head + bytes(100)))
+
+
+def test_the_voices_of_the_docs_can_be_opened():
+    page = (Path(__file__).parents[2] / "docs" / "live.md").read_text(encoding="utf-8")
+    (line,) = [line for line in page.splitlines() if line.startswith("anchor serve") and "tts=" in line]
+    arguments = parse_arguments(serve, shlex.split(line)[2:])
+    assert [item.partition(":")[0] for item in arguments["tts"]] == ["zh=gpt-sovits", "espeak"]
+    open_voices(arguments["tts"])

@@ -1,13 +1,14 @@
 """What each part of the GAN stage is worth on one real person in high definition.
 
-    python benchmarks/quality_table.py VIDEO.mp4 EXPERT.ckpt [judge=ANOTHER_EXPERT.ckpt] [out=FOLDER] [steps=120]
-        [base_steps=500] [others=SHARDS,SHARDS] [batch=4] [rows=NAME;NAME]
+    python benchmarks/quality_table.py VIDEO.mp4 EXPERT.ckpt [judge=ANOTHER_EXPERT.ckpt] [out=FOLDER] [model=hd192]
+        [steps=120] [base_steps=500] [others=SHARDS,SHARDS] [batch=4] [rows=NAME;NAME]
 
 The last 10 s of the video are held out. A base generator is taught on the rest (and on ``others``, other people's
 shards, of which the person makes up half the windows); from it the quality stage starts once for each row, with the
 same data and seed. The controls train as long without any adversary. Then `anchor evaluate` draws the held-out seconds
 with the averaged weights of all rows at once: its report shows them side by side, and this prints its scores.
-``judge`` is an expert that taught nobody here: the sync columns are its word, beside what it says of the real mouths.
+``judge`` is an expert that taught nobody here: the confidence is its word, beside what it says of the real mouths; the
+referee needs no network. Gates are off: a poor base is a row like any other.
 What is in the folder already is not made again.
 """
 
@@ -18,20 +19,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-MODEL = "hd192"
-SIZE = "192"
+SIZE = "192"  # of the person's faces; a smaller model looks at them scaled down
 SILENT = [
     "module.feature_weight=0", "module.r1_weight=0", "module.mouth_discriminator=null", "module.adversarial_weight=0",
 ]  # fmt: skip
 VARIANTS: dict[str, list[str]] = {
-    "control: no adversary": SILENT,
-    "control, no jitter loss": [*SILENT, "module.jitter_weight=0"],
-    "control, pyramid": [*SILENT, "module.detail=pyramid", "module.detail_levels=3"],
+    "control, no adversary": SILENT,
+    "control, no adversary, pyramid": [*SILENT, "module.detail=pyramid", "module.detail_levels=3"],
     "hinge": SILENT[:3],
     "hinge, features": SILENT[1:3],
     "hinge, features, R1": SILENT[2:3],
     "defaults (hinge, features, R1, mouth)": [],
-    "defaults, no jitter loss": ["module.jitter_weight=0"],
+    "defaults, jitter_weight=0.05": ["module.jitter_weight=0.05"],
+    "defaults, adversarial_weight=0.2, sync_weight=0.2": ["module.adversarial_weight=0.2", "module.sync_weight=0.2"],
     "least squares, features, R1, mouth": ["module.adversarial=lsgan"],
 }
 SCORES = {
@@ -58,7 +58,7 @@ def train(folder: Path, name: str, stage: str, steps: int, *words: str) -> Path:
     last = run / "checkpoints" / "last.ckpt"
     if not (run / "result.json").is_file():
         anchor(
-            "train", f"experiment={stage}", f"model={MODEL}", "datamodule=shards", f"run_dir={run}",
+            "train", f"experiment={stage}", "gates=off", "datamodule=shards", f"run_dir={run}",
             f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps}", "accelerator=cpu",
             "accelerator.precision=auto", "logger=none", "callbacks=ema", *words,
         )  # fmt: skip
@@ -98,7 +98,8 @@ def main() -> None:
     """Prepare, train, score, print."""
     video, expert, *rest = sys.argv[1:]
     options = {
-        "judge": expert, "out": "quality-table", "steps": "120", "base_steps": "500", "others": "", "batch": "4",
+        "judge": expert, "out": "quality-table", "model": "hd192", "steps": "120", "base_steps": "500", "others": "",
+        "batch": "4",
         "rows": ";".join(VARIANTS),
     } | dict(word.split("=", 1) for word in rest)  # fmt: skip
     folder, steps = Path(options["out"]), int(options["steps"])
@@ -107,16 +108,16 @@ def main() -> None:
         sys.exit(f"rows={unknown[0]} is unknown. Choose of {'; '.join(VARIANTS)}.")
     folder.mkdir(parents=True, exist_ok=True)
     person, everybody = prepare(video, folder, [path for path in options["others"].split(",") if path])
-    judge, batch = f"module.expert={expert}", f"datamodule.batch_size={options['batch']}"
+    same = [f"module.expert={expert}", f"model={options['model']}", f"datamodule.batch_size={options['batch']}"]
     base = train(
-        folder, "base", "generator", int(options["base_steps"]), judge, batch, *everybody, "module.lr=1.5e-3",
+        folder, "base", "generator", int(options["base_steps"]), *same, *everybody, "module.lr=1.5e-3",
         "module.sync_start_step=200",
     )  # fmt: skip
-    same = [
-        judge, batch, f"datamodule.path={person}", f"module.base={base}", "module.adversarial_start_step=20",
-        "module.adversarial_ramp_steps=40",
+    early = [
+        *same, f"datamodule.path={person}", f"module.base={base}",
+        f"module.adversarial_start_step={steps // 8}", f"module.adversarial_ramp_steps={steps // 4}",
     ]  # fmt: skip
-    made = {name: train(folder, name, "quality", steps, *same, *VARIANTS[name]) for name in names}
+    made = {name: train(folder, name, "quality", steps, *early, *VARIANTS[name]) for name in names}
     rows = {"base": base, **made}
     report = folder / "report"
     first, *others = rows.values()

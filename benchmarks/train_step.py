@@ -11,8 +11,9 @@ Every variant is a process of its own with one thread, built by what `anchor tra
 speakers, the same batches and the same first weights. The processes take turns, a step each, so a busy machine hits all
 alike. A step is everything between two batches: forward, backward, clipping, optimizer, logging; loading is left out.
 Printed are medians over ``steps`` steps after ``warm`` of them: wall milliseconds, CPU seconds, the process's peak
-memory (libraries included), and the model's arithmetic (convolutions and matrix products as PyTorch counts them in a
-plain step) per CPU second as a share of the best matrix product that this program measured in the same precision.
+memory (libraries included), the CPU seconds of the very first step (with ``compile`` nearly all of it the compiler's,
+which finds nothing in its cache), and the model's arithmetic (convolutions and matrix products as PyTorch counts them
+in a plain step) per CPU second as a share of the best matrix product that this program measured in the same precision.
 
 ``sync`` is the generator with the sync loss; ``gan`` is the quality stage with what the classic GAN step has: one
 discriminator, no feature matching, no R1, no balance. ``quality`` is as `anchor train` has it, every eighth and
@@ -67,6 +68,12 @@ def measure_peaks(size: int = 1536, times: int = 5) -> dict[str, float]:
     return peaks
 
 
+def clocks() -> tuple[float, float]:
+    """Wall and CPU seconds; the CPU's with those of compilers that were called."""
+    called = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter(), time.process_time() + called.ru_utime + called.ru_stime
+
+
 class Variant:
     """A process that takes a training step when it is told to."""
 
@@ -87,7 +94,7 @@ class Variant:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"},
         )
 
     def step(self, how: str = "time") -> dict[str, Any]:
@@ -148,10 +155,10 @@ def be_a_variant(layout: str, words: list[str]) -> None:
             self.counter = FlopCounterMode(display=False) if sys.stdin.readline().strip() == "count" else None
             if self.counter:
                 self.counter.__enter__()
-            self.start = time.perf_counter(), time.process_time()
+            self.start = clocks()
 
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-            wall, cpu = time.perf_counter() - self.start[0], time.process_time() - self.start[1]
+            wall, cpu = (now - then for now, then in zip(clocks(), self.start, strict=True))
             if self.counter:
                 self.counter.__exit__(None, None, None)
             answer = {
@@ -223,7 +230,7 @@ def compare(stage: str, model: str, names: list[str], words: list[str], options:
         f"\n{stage}, {model}, {next(w for w in words if 'batch_size' in w)}: {gflop:.1f} GFLOP a step; matrix product"
     )
     print(f"{peaks['fp32']:.0f} GFLOP/s in fp32, {peaks['bf16']:.0f} in bf16; load {os.getloadavg()[0]:.1f}\n")
-    print("| | ms | CPU s | of plain | peak MiB | of the peak |\n| --- | --- | --- | --- | --- | --- |")
+    print("| | ms | CPU s | of plain | peak MiB | of the peak | first step, CPU s |\n|" + " --- |" * 7)
     plain = variants[0].median("cpu_s", steps)
     for variant in variants:
         cpu = variant.median("cpu_s", steps)
@@ -231,7 +238,8 @@ def compare(stage: str, model: str, names: list[str], words: list[str], options:
         ratio = statistics.median(ratios) if plain else float("nan")
         print(
             f"| {variant.name} | {variant.median('ms', steps):.0f} | {cpu:.3f} | {ratio:.2f} | "
-            f"{variant.replies[-1]['mib']:.0f} | {gflop / cpu / peaks[variant.precision]:.0%} |",
+            f"{variant.replies[-1]['mib']:.0f} | {gflop / cpu / peaks[variant.precision]:.0%} | "
+            f"{variant.replies[0]['cpu_s']:.1f} |",
             flush=True,
         )
     if options["curves"] == "true":
@@ -260,6 +268,7 @@ def main() -> None:
     print(f"{cpu}, {torch.backends.cpu.get_cpu_capability()}, one thread, PyTorch {torch.__version__}", flush=True)
     for model in options["models"].split(","):
         with tempfile.TemporaryDirectory() as folder:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/compiled"
             save_networks(model, Path(folder))
             for stage in options["stages"].split(","):
                 if stage not in STAGES:

@@ -1,6 +1,6 @@
 """Which option takes the expert off chance, after how many windows, and at what price.
 
-    python benchmarks/expert_ablation.py [out=DIR] [corpus=rendered] [windows=24000] [speakers=240] [rows=NAME,NAME]
+    python benchmarks/expert_ablation.py [out=DIR] [corpus=rendered] [windows=12000] [speakers=240] [rows=NAME,NAME]
     python benchmarks/expert_ablation.py corpus=real source=VIDEOS [drawn=0.5] [windows=...] [rows=...]
 
 ``corpus=rendered`` draws speakers and holds 15 % of them out; ``corpus=real`` teaches on the videos in ``source`` (with
@@ -108,7 +108,8 @@ def run(name: str, folder: Path, sets: list[str], options: dict[str, str]) -> di
         "train", "experiment=syncnet", "model=tiny", "datamodule=shards", f"datamodule.path=[{','.join(sets)}]",
         *repeat, f"datamodule.batch_size={batch}", f"run_dir={place}", f"trainer.max_steps={steps}",
         f"trainer.val_check_interval={max(1, steps // VALIDATIONS)}", "accelerator=cpu", "accelerator.precision=auto",
-        "datamodule.val_windows_per_clip=4", "logger=none", "gates=off", "resume=none", f"seed={options['seed']}",
+        "datamodule.val_windows_per_clip=4", "datamodule.cache_mb=2048", "module.warmup_steps=20",
+        "logger=none", "gates=off", "resume=none", f"seed={options['seed']}",
         *[word for word in words if not word.startswith("datamodule.batch_size=")],
     )  # fmt: skip
     anchor(
@@ -158,7 +159,7 @@ def main() -> None:
     """Prepare, train, print."""
     given = dict(word.split("=", 1) for word in sys.argv[1:])
     options = {
-        "out": "expert-ablation", "corpus": "rendered", "windows": "24000", "speakers": "240", "drawn": "0.5",
+        "out": "expert-ablation", "corpus": "rendered", "windows": "12000", "speakers": "240", "drawn": "0.5",
         "seed": "0", "rows": "", "source": "", **given,
     }  # fmt: skip
     names = list(ROWS) if not options["rows"] else [name for name in ROWS if slug(name) in options["rows"].split(",")]

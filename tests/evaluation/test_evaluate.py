@@ -283,6 +283,7 @@ def test_one_speaker_is_said(tmp_path, minutes, small_generator, save_network):
         device="cpu",
     )
     assert any("holds one speaker" in note and "persons cannot" in note for note in record["notes"])
+    assert any("called foreign is this person's own" in note for note in record["notes"])
     assert not any(name.startswith(("silence/", "person/")) for name in record["scores"])
     assert not any("dub/referee" in name for name in record["scores"])
 

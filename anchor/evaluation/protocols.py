@@ -34,8 +34,8 @@ class HeldOut:
         if self.speakers_in_all == 1:
             notes.append(
                 "The set holds one speaker. Minutes of this person can be held out, persons cannot: these scores say "
-                "how this person is drawn and heard in minutes never seen, and nothing about anybody else; speech called "
-                "foreign is this person's own, of other clips."
+                "how this person is drawn and heard in minutes never seen, and nothing about anybody else; speech "
+                "called foreign is this person's own, of other clips."
             )
         elif self.by == "time":
             notes.append(

@@ -87,9 +87,10 @@ def add_limits(app: FastAPI, larger: Mapping[str, int]) -> None:
     @app.middleware("http")
     async def limit(request: Request, call_next: Any) -> Response:
         length = request.headers.get("content-length", "0")
+        most = larger.get(request.url.path, MOST_BODY)
         chunked = "chunked" in request.headers.get("transfer-encoding", "")
         is_count = length.isascii() and length.isdigit() and len(length) < 10
-        if chunked or not is_count or int(length) > (most := larger.get(request.url.path, MOST_BODY)):
+        if chunked or not is_count or int(length) > most:
             return JSONResponse({"error": f"A request may have {most} bytes, and must say how many."}, 413)
         response = await call_next(request)
         response.headers["X-Content-Type-Options"] = "nosniff"

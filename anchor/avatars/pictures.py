@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 import av.error
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from anchor.errors import AvatarError
 from anchor.media.container import open_media
@@ -21,6 +22,16 @@ from anchor.media.container import open_media
 __all__ = ["CACHE_BYTES", "ClipPictures"]
 
 CACHE_BYTES = 48 * 2**20  # of decoded pictures kept, 4:2:0: 80 of 512 x 768, 15 of 1080p
+
+
+_of_thread = threading.local()
+
+
+def _to_rgb() -> VideoReformatter:
+    """A converter of the calling thread's own: the one that a frame keeps crashes when two threads share the frame."""
+    if not hasattr(_of_thread, "converter"):
+        _of_thread.converter = VideoReformatter()
+    return _of_thread.converter
 
 
 class ClipPictures:
@@ -61,7 +72,7 @@ class ClipPictures:
 
     def __getitem__(self, number: int) -> np.ndarray:
         """Picture ``number``, uint8 RGB (H, W, 3), the caller's own."""
-        return self.frame(number).to_ndarray(format="rgb24")
+        return _to_rgb().reformat(self.frame(number), format="rgb24").to_ndarray()
 
     def frame(self, number: int) -> av.VideoFrame:
         """Picture ``number`` as it is coded, yuv420p, shared and not to be changed: what an encoder takes as it is.

@@ -29,7 +29,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-import yaml
+from omegaconf import OmegaConf
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
@@ -50,11 +50,9 @@ CHINESE = "大家晚上好,欢迎收看今天的新闻节目。今天我们有�
 
 def make_net(preset: str) -> Any:
     """The generator of a preset, untrained."""
-    described = yaml.safe_load((ROOT / "conf" / "model" / f"{preset}.yaml").read_text())
-    keys = dict(described["generator"])
+    config = OmegaConf.create({"model": OmegaConf.load(ROOT / "conf" / "model" / f"{preset}.yaml")})
+    keys: dict[str, Any] = OmegaConf.to_container(config, resolve=True)["model"]["generator"]  # type: ignore[assignment,call-overload,index]
     module, _, name = keys.pop("_target_").rpartition(".")
-    if "image_size" in keys:
-        keys["image_size"] = described["image_size"]
     return getattr(importlib.import_module(module), name)(**keys)
 
 
@@ -112,6 +110,7 @@ def serving(folder: Path, work: Path, **keys: Any) -> Iterator[Command]:
     """`anchor serve` of one avatar."""
     command = Command(folder, work / "log", logs="json", max_sessions=64, lease_seconds=60, **keys)
     try:
+        wait_for(lambda: Metrics(command.url).before["drawing_spare"] == 1, 120)  # it takes a core while it starts
         yield command
     finally:
         command.stop()
@@ -215,7 +214,7 @@ def watch(command: Command, browser: Any, background: Background) -> None:
         delays = 1000 * seen.latencies
         print(f"  {way}: idle {seen.rate:.1f} pictures a second; tick to page {spread(delays)} ms")
         sounds, lips, silences = [], [], []
-        for round in range(10):
+        for round in range(6):
             page.forget()
             asked = time.time()
             address = f"{command.url}/api/sessions/{page.id}"
@@ -314,7 +313,6 @@ def main() -> None:
                 print(f"{preset}:", flush=True)
                 keys = {"threads": options["threads"]}
                 with serving(work / preset, work, **keys) as command:
-                    wait_for(lambda command=command: httpx.get(f"{command.url}/healthz").status_code == 200)
                     if "room" in parts:
                         fill(command, browser, background, seconds)
                     if "watch" in parts:

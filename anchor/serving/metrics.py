@@ -68,6 +68,17 @@ def prometheus_text(station: Station) -> str:
             "mouths_drawn_total", "counter", "in batches of a size",
             {f'size="{size}"': count for size, count in sorted(total.batch_sizes.items())},
         ),
+        (
+            "batch_seconds", "gauge", "of the drawing process for a batch, as measured when the avatar was opened",
+            {
+                f'avatar="{_label(name)}",size="{size}"': seconds
+                for name in station.avatars for size, seconds in station.cost(name).mouths.items()
+            },
+        ),
+        (
+            "picture_seconds", "gauge", "of one core for a picture, pasted and encoded with its sound",
+            {f'avatar="{_label(name)}"': station.cost(name).picture_s for name in station.avatars},
+        ),
         ("speech_waiting_seconds", "gauge", "made and not heard yet", sum(s.timeline.waiting_s for s in sessions)),
         ("speech_starved_total", "counter", "ticks of the open sessions in which a stream was dry",
          sum(s.timeline.num_starved for s in sessions)),

@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import torch
 
 from anchor.device import resolve_device
@@ -107,6 +108,8 @@ def serve(
             raise ConfigError(f"{name}={value} is out of range. Choose {least} or more.")
     voices, minds = open_voices(tts, voice, rate), open_minds(llm_url, llm_model, llm_prompt, asr)
     where = resolve_device(device)
+    torch.set_num_threads(1)  # of the server: sessions run side by side, and threads inside one would hold up another
+    cv2.setNumThreads(1)
     settings = Settings(
         str(where), choose_precision(where, precision), threads, 0, max_sessions, max_speaking, label, lease_seconds
     )

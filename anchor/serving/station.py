@@ -20,7 +20,7 @@ import numpy as np
 
 from anchor.errors import AnchorError, ConfigError
 from anchor.ops.mel import log_mel
-from anchor.serving.capacity import MOST, Room
+from anchor.serving.capacity import MOST, Cost, Room
 from anchor.serving.director import Director
 from anchor.serving.drawer import Drawer
 from anchor.serving.drawing import Drawn, Load
@@ -117,8 +117,11 @@ class Station:
     def limit(self, avatar: str) -> int:
         """How many sessions of this avatar alone may speak at once: as asked for, or as its costs allow."""
         most = self.settings.max_speaking or self.settings.max_sessions
-        cost = self._shelf.costs.get(self.avatars[avatar].key)
-        return most if cost is None or self.settings.max_speaking else self._room.limit(cost, min(most, MOST))
+        return most if self.settings.max_speaking else self._room.limit(self.cost(avatar), min(most, MOST))
+
+    def cost(self, avatar: str) -> Cost:
+        """What a mouth and a picture of it were measured to cost."""
+        return self._shelf.costs[self.avatars[avatar].key]
 
     def total_stats(self) -> SessionStats:
         """Of all sessions since the start."""

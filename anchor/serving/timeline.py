@@ -22,6 +22,7 @@ __all__ = ["LOOKAHEAD", "Tick", "Timeline"]
 
 HEARD_COLUMN = 3  # of sound_L4
 LOOKAHEAD = 4  # ticks, 160 ms: a generator has that long for a picture, and an interruption waits for nothing longer
+HURRY = 1  # ticks of planned silence that a speech which begins still waits for: time for its first mouth
 RISE, FALL = 3, 5  # ticks in which the drawn mouth comes and goes: no jump between idling and speaking
 START_SAMPLES = 5 * SAMPLES_PER_FRAME  # of streamed speech before it begins: a mouth hears 0.1 s ahead
 # What a tick's mel window hears: its first step is centred where the frame two before begins, exactly, and a window of
@@ -81,6 +82,8 @@ class Timeline:
         """
         if epoch != self.epoch:
             return False
+        if len(sound_L4) and not self._num_waiting:
+            self._take_back_silence()
         if len(sound_L4):
             self._waiting.append(np.asarray(sound_L4, np.float32))
             self._num_waiting += len(sound_L4)
@@ -95,12 +98,8 @@ class Timeline:
         self._num_waiting, self._is_open, self._has_begun = 0, False, False
         if self._planned:
             # The mouth stands as the last picture that was shown left it, and closes from there.
-            self._next = self._planned[0].number
             self._presence = self._planned[0].presence
-            heard = len(self._planned) * SAMPLES_PER_FRAME
-            kept_L = self._past_L[:-heard] if heard < len(self._past_L) else self._past_L[:0]
-            self._past_L = np.concatenate([np.zeros(len(self._past_L) - len(kept_L), np.float32), kept_L])
-            self._planned.clear()
+            self._take_back(len(self._planned))
         return dropped / SAMPLE_RATE
 
     def plan(self, now: int) -> list[Tick]:
@@ -118,6 +117,20 @@ class Timeline:
         while self._planned[0].number < now:
             self._planned.popleft()
         return self._planned.popleft()
+
+    def _take_back_silence(self) -> None:
+        """What is planned of silence with a closed mouth, but for the first ``HURRY`` ticks, is planned again."""
+        idle = list(self._planned)[HURRY:]
+        if idle and not any(tick.is_speaking or tick.presence for tick in self._planned):
+            self._take_back(len(idle))
+
+    def _take_back(self, count: int) -> None:
+        self._next -= count
+        heard = count * SAMPLES_PER_FRAME
+        kept_L = self._past_L[:-heard] if heard < len(self._past_L) else self._past_L[:0]
+        self._past_L = np.concatenate([np.zeros(len(self._past_L) - len(kept_L), np.float32), kept_L])
+        for _ in range(count):
+            self._planned.pop()
 
     def _make(self) -> Tick:
         sound_L4, is_speaking = self._take()

@@ -1,24 +1,19 @@
 """What goes wrong on air: the drawing process is killed, clients vanish, are slow, or talk nonsense."""
 
 import asyncio
-import io
 import json
 import os
 import signal
 import time
 
-import av
 import httpx
-import numpy as np
 import pytest
 import websockets
 from live_avatars import build_coded
 from live_browser import Command, wait_for
+from live_film import GREY, TEXT, address, mouths, record
 
 pytestmark = pytest.mark.slow
-
-TEXT = 12 * "Good evening, and welcome. Here is the news of today. "
-GREY = 50
 
 
 @pytest.fixture(scope="module")
@@ -47,31 +42,6 @@ def opened(http, text=""):
     if text:
         http.post(f"/api/sessions/{id}/say", json={"text": text}).raise_for_status()
     return id
-
-
-def address(command, id, route):
-    return f"{command.url.replace('http', 'ws')}/api/sessions/{id}/{route}"
-
-
-async def record(command, id, until, seconds=60.0):
-    """The film of a session up to a moment that ``until`` knows."""
-    pieces, deadline = [], time.monotonic() + seconds
-    async with websockets.connect(address(command, id, "stream"), max_size=None) as film:
-        while not until():
-            assert time.monotonic() < deadline
-            pieces.append(await film.recv())
-    return b"".join(pieces)
-
-
-def mouths(film):
-    """Time stamps in ticks, and the red of the mouth in each picture."""
-    with av.open(io.BytesIO(film)) as container:
-        stream = container.streams.video[0]
-        pairs = [
-            (round(float(frame.pts * stream.time_base) * 25), frame.to_ndarray(format="rgb24")[150:158, 124:132, 0])
-            for frame in container.decode(stream)
-        ]
-    return [tick for tick, _ in pairs], np.array([float(red.mean()) for _, red in pairs])
 
 
 def test_a_killed_drawing_process_leaves_idle_pictures_and_a_successor_comes(command, http):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from anchor.ops.mel import log_mel
-from anchor.serving.timeline import FALL, LOOKAHEAD, RISE, START_SAMPLES, Timeline
+from anchor.serving.timeline import FALL, HURRY, RISE, START_SAMPLES, Timeline
 from anchor.timing import SAMPLE_RATE, SAMPLES_PER_FRAME, mel_window
 
 
@@ -49,7 +49,21 @@ def test_the_mouth_comes_and_goes_without_a_jump():
     assert max(presence) == 1.0
     assert presence[-1] == 0.0
     first = next(i for i, value in enumerate(presence) if value > 0)
-    assert first == LOOKAHEAD  # what was planned before the speech came is played first
+    assert first == HURRY  # silence that was planned before the speech came gives way
+
+
+def test_a_mouth_after_a_pause_hears_the_pause_and_no_more():
+    speech, played = noise(0.4), []
+    for pause in (0, 10, 25):
+        timeline = Timeline()
+        play(timeline, 0, pause)
+        timeline.say(speech, 0)
+        played.append([tick for tick in play(timeline, pause, 40) if tick.is_speaking])
+    for ticks in played[1:]:
+        assert len(ticks) == len(played[0])
+        for ours, theirs in zip(ticks, played[0], strict=True):
+            assert np.array_equal(ours.sound_L4, theirs.sound_L4)
+            assert np.array_equal(ours.mel_MS, theirs.mel_MS)
 
 
 def test_an_interruption_leaves_nothing_of_what_was_said_before():

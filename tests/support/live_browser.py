@@ -72,10 +72,10 @@ def chromium_path() -> str | None:
 class Command:
     """`anchor serve` as a process of its own, on a free port; its lines are kept in a file."""
 
-    def __init__(self, avatars: Path, log: Path, **keys: Any) -> None:
+    def __init__(self, avatars: Path, log: Path, environment: dict[str, str] | None = None, **keys: Any) -> None:
         self.log, self.avatars = log, avatars
         words = [f"{key}={value}" for key, value in {"port": 0, "device": "cpu", **keys}.items()]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
         with log.open("w") as lines:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "anchor", "serve", f"avatars={avatars}", *words],

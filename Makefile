@@ -1,4 +1,4 @@
-# make demo [QUICK=1] | make demo VIDEO=me.mp4 [SPEECH=voice.wav] | make test | make test-slow | make check | make test-oldest
+# make demo [QUICK=1] | make demo VIDEO=me.mp4 [SPEECH=voice.wav] | make test | make test-slow | make check | make test-oldest | make soak
 # The first call creates .venv and installs pinned packages; later calls need no network.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -9,7 +9,7 @@ APT_LINE := apt-get install -y python3-venv libgl1 libglib2.0-0 libxcb1
 # Two cores: threads that wait must not spin against the other process.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-slow test-oldest check clean-demo
+.PHONY: setup demo test test-slow test-oldest check soak clean-demo
 
 setup: $(READY)
 
@@ -38,6 +38,12 @@ test-slow: $(READY)
 	$(SLOW) -n 2 --dist loadfile $(ONE_PROCESS) || status=$$?; \
 	$(SLOW) $(addprefix --ignore=,$(ONE_PROCESS)) || status=$$?; \
 	exit $$status
+
+# Random kills of trainings and preprocessings; status 1 where anything was lost.
+SOAK_MINUTES ?= 10
+
+soak: $(READY)
+	@$(BIN)/python tests/faults/soak.py minutes=$(SOAK_MINUTES) $(if $(SOAK_SEED),seed=$(SOAK_SEED))
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-__all__ = ["put_folder", "read_json", "read_records", "write_json", "write_whole"]
+__all__ = ["append_whole", "put_folder", "read_json", "read_records", "write_json", "write_whole"]
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -26,6 +27,23 @@ def write_whole(path: Path, text: str) -> None:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def append_whole(path: Path, text: str) -> None:
+    """Append all of ``text`` to ``path``, or nothing: a full disk leaves no half of a line to go on in.
+
+    Raises:
+        OSError: it cannot be written; the file is as it was.
+    """
+    data = text.encode()
+    with path.open("ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def put_folder(partial: Path, place: Path) -> None:

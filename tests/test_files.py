@@ -2,11 +2,12 @@
 
 import json
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from anchor.files import read_records, write_whole
+from anchor.files import append_whole, read_records, write_whole
 from datamodules.record import KeyRecord
 from launch import worker
 from lightning_modules.callbacks import MetricsRecord
@@ -80,3 +81,45 @@ def test_keys_with_a_torn_line_are_gone_on_with(tmp_path, monkeypatch):
     monkeypatch.undo()
     record.on_train_start(trainer_at(4), None)
     assert path.read_text() == '{"step": 1, "keys": ["é 1"]}\n'
+
+
+class Full:
+    """A file on a disk that takes so many bytes more: a stand-in for a real one, which takes the right to mount."""
+
+    def __init__(self, file, room):
+        self.file, self.room = file, room
+
+    def write(self, data):
+        if not self.room:
+            raise OSError(28, "No space left on device")
+        taken, self.room = data[: self.room], 0
+        return self.file.write(taken)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+
+@pytest.mark.parametrize("room", [0, 7])
+def test_lines_that_do_not_fit_leave_no_half_and_come_later(tmp_path, monkeypatch, capsys, room):
+    path = tmp_path / "metrics.jsonl"
+    append_whole(path, "first\n")
+    do_open = Path.open
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda self, *a, **k: Full(do_open(self, *a, **k), room))
+        with pytest.raises(OSError, match="No space"):
+            append_whole(path, "the second line\n")
+        assert path.read_bytes() == b"first\n"
+        record, trainer = MetricsRecord(str(tmp_path)), trainer_at(20)
+        trainer.callback_metrics, trainer.current_epoch = {"train/loss": 0.5}, 0
+        for _ in range(2):
+            record.on_train_batch_end(trainer, None)
+    assert capsys.readouterr().err.count("its lines wait in memory") == 1
+    record.on_train_batch_end(trainer, None)
+    assert path.read_text().count('"step": 20') == 3
+    assert path.read_text().startswith("first\n")

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from anchor.files import append_whole
+
 __all__ = ["add_event"]
 
 
@@ -15,5 +17,6 @@ def add_event(path: Path | None, event: dict[str, Any]) -> None:
     """Append ``event`` and the time; a file that cannot be written is no reason to stop."""
     if path is None:
         return
-    with suppress(OSError), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**event, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}, ensure_ascii=False) + "\n")
+    line = json.dumps({**event, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}, ensure_ascii=False)
+    with suppress(OSError):
+        append_whole(path, line + "\n")

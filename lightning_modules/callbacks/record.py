@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from anchor.files import read_records, write_whole
+from anchor.files import append_whole, read_records, write_whole
 from lightning_modules.callbacks.place import batches_seen
 
 __all__ = ["MetricsRecord"]
@@ -22,11 +23,14 @@ class MetricsRecord(Callback):
     """Append every logged number to ``<run_dir>/metrics.jsonl``: the run's own record, whatever tracker is used.
 
     Each line is one JSON object with ``step`` (batches seen), ``epoch``, ``seconds`` since the start, and the metrics.
+    Lines that a full disk does not take wait in memory, for no number is a reason to end a run: whether one ends is
+    decided where a checkpoint cannot be written.
     """
 
     def __init__(self, run_dir: str, every_n_steps: int = 10) -> None:
         self.path, self.every_n_steps = Path(run_dir) / "metrics.jsonl", every_n_steps
         self.started = time.monotonic()
+        self._waiting = ""  # lines
         self.validated = -1  # the last step whose validation stands there
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -59,8 +63,15 @@ class MetricsRecord(Callback):
             return
         seconds = round(time.monotonic() - self.started, 2)
         record = {"step": batches_seen(trainer), "epoch": trainer.current_epoch, "seconds": seconds, **scores}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        is_new = not self._waiting
+        self._waiting += json.dumps(record) + "\n"
+        try:
+            append_whole(self.path, self._waiting)
+            self._waiting = ""
+        except OSError as error:
+            if is_new:
+                said = f"{self.path} cannot be written ({error.strerror}); its lines wait in memory."
+                print(f"\nanchor train: {said}", file=sys.stderr, flush=True)
 
 
 def _plain(value: Tensor | float) -> float | None:

@@ -135,7 +135,7 @@ def test_stops_and_full_disks_at_bad_moments_change_nothing(tmp_path, moment, wh
 
     marker, variables = moment("bytes", 2)
     process = start(tmp_path, "run_dir=run", "datamodule.num_workers=0", **variables)
-    said = process.communicate(timeout=200)
+    said = process.communicate(timeout=600)
     assert process.returncode == 137, said
     assert marker.exists()
     held = torch.load(last, weights_only=True)["global_step"]
@@ -143,7 +143,7 @@ def test_stops_and_full_disks_at_bad_moments_change_nothing(tmp_path, moment, wh
 
     marker, variables = moment("full", 2)
     process = start(tmp_path, "run_dir=run", "datamodule.num_workers=0", **variables)
-    said = process.communicate(timeout=200)
+    said = process.communicate(timeout=600)
     assert marker.exists()
     assert process.returncode == 2, said
     assert os.strerror(errno.ENOSPC).lower() in said[1].lower() or "disk is full" in said[1]

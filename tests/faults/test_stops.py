@@ -68,7 +68,7 @@ def test_kills_in_a_save_and_restarts_by_the_agent_change_nothing(tmp_path, whol
     run_dir = tmp_path / "run"
     for where in ("sync:2", "rename:2", "renamed:2"):
         process = start(tmp_path, "run_dir=run", ANCHOR_TEST_KILL=where, **kept)
-        said = process.communicate(timeout=200)
+        said = process.communicate(timeout=600)
         assert process.returncode == 137, said
     assert not [path for path in os.listdir("/dev/shm") if path.endswith(".ckpt")]
     damaged = run_dir / "checkpoints" / "last.ckpt"

@@ -28,7 +28,7 @@ def start(folder, *words, **variables):
 
 
 def finish(process, status=0):
-    said = process.communicate(timeout=200)
+    said = process.communicate(timeout=600)
     assert process.returncode == status, said
     assert "Traceback" not in said[1]
     return said[1]
@@ -57,7 +57,7 @@ def steps(run_dir):
 
 def wait_for(process, run_dir, step):
     path = run_dir / "keys" / "rank-0.jsonl"
-    for _ in range(1500):
+    for _ in range(6000):
         if path.is_file() and len(path.read_text().splitlines()) >= step:
             return
         assert process.poll() is None, process.communicate()

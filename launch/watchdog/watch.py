@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -34,9 +35,10 @@ class Watch:
     _since: dict[int, float] = field(default_factory=dict)
 
     def prepare(self, rank: int, path: Path) -> None:
-        """Make the file that a rank will beat in."""
-        path.write_bytes(bytes(RECORD.size))
-        self._files[rank] = path
+        """Make the file that a rank will beat in; one that finds no room for it is not watched."""
+        with contextlib.suppress(OSError):
+            path.write_bytes(bytes(RECORD.size))
+            self._files[rank] = path
         self._since[rank] = time.monotonic()
 
     def add(self, rank: int, pid: int) -> None:
@@ -75,6 +77,8 @@ class Watch:
 
     def _beat(self, rank: int) -> Beat:
         since = self._since[rank]
+        if rank not in self._files:
+            return Beat(since, math.inf, 0, 0)
         return read_beat(self._files[rank]) or Beat(since, since + self.limits.slow_s, 0, 0)
 
 

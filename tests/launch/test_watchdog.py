@@ -74,6 +74,15 @@ def test_a_rank_that_never_began_to_beat_has_the_time_of_a_start(tmp_path):
     assert watch.find(set()) is None  # it has ended
 
 
+def test_a_rank_without_room_for_its_signs_is_not_watched(tmp_path):
+    watch = Watch(Limits(0.01, 0.01))
+    watch.prepare(0, tmp_path / "no folder" / "heart")
+    watch.add(0, os.getpid())
+    time.sleep(0.05)
+    assert watch.find({0}) is None
+    assert not watch.is_silent()
+
+
 ALONE = """
 import ctypes, os, pathlib, sys, time
 from launch.watchdog import heart

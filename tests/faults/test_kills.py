@@ -28,7 +28,6 @@ def test_kills_anywhere_lose_nothing_and_leave_nobody(tmp_path, whole, faults):
         ["kill", 0, "computes", 12],
         ["loader", 0, "computes", 19],
         ["kill", 0, "learnt", 24],
-        ["kill", 0, "resumes", 0],
         ["kill", 1, "learnt", 33],
         ["kill", 1, "computes", 41],  # the first batch after a validation
         ["kill", 0, "gradients", 50],

@@ -35,7 +35,7 @@ HELD_S = 30.0  # later than that thread a rank is given up whose interpreter is 
 # What a rank does in a batch, in this order: of ranks that wait for each other the others wait for the hindmost.
 PLACES = (
     "starts",
-    "waits for its loader",
+    "waits for its loader or a callback",
     "computes",
     "is in its backward pass",
     "takes its optimizer step",

@@ -28,7 +28,7 @@ def test_a_hang_ends_all_with_the_stacks_of_each_and_names_who_is_behind(ranks, 
     error = ranks(ALIVE + WAITS, watchdog={"hang_s": 1.5})
     assert error.status == 124
     assert "rank 1 on " in str(error)
-    assert "hangs: it waits for its loader in batch 3" in str(error)
+    assert "hangs: it waits for its loader or a callback in batch 3" in str(error)
     assert "rank 0 computes in batch 3" in str(error)
     shown = capfd.readouterr().err
     for rank in (0, 1):

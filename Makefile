@@ -5,21 +5,25 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 APT_LINE := apt-get install -y python3-venv libgl1 libglib2.0-0 libxcb1
 # Two cores: threads that wait must not spin against the other process.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-slow test-oldest check soak clean-demo
+.PHONY: setup demo test test-slow test-oldest check soak lock clean-demo
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml lock.txt
 	@test -n "$(PYTHON)" || { echo "anchor needs Python 3.11 or later and make. Run: apt-get install -y python3 python3-venv"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is too old: the pinned packages need Python 3.11 or later; give another with make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv is missing. Run: $(APT_LINE)"; exit 1; }
 	@echo "make: installing pinned packages into $(VENV) (several GB, a few minutes, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@sed -n '/^setuptools==/,/[^\\]$$/p' lock.txt > $(VENV)/build.txt  # what builds comes first, by its hash too
+	@$(PIP) --require-hashes --no-deps -r $(VENV)/build.txt
+	@$(PIP) --require-hashes --no-deps --no-build-isolation -r lock.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@$(BIN)/python -c 'import cv2' || { echo "OpenCV lacks a system library. Run: $(APT_LINE)"; exit 1; }
 	@touch $@
 
@@ -68,6 +72,14 @@ $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt
 	@echo "make: installing torch 2.4 and what was current with it into $(OLDEST) (several GB, a few minutes, once)"
 	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[test]'
 	@touch $@
+
+# lock.txt anew: every package of constraints.txt that a developer's machine gets, with the SHA-256 of each of its files.
+LOCKER := .venv-lock
+
+lock:
+	@test -x $(LOCKER)/bin/uv || { $(PYTHON) -m venv $(LOCKER) && $(LOCKER)/bin/python -m pip install --quiet uv==0.13.9; }
+	@$(LOCKER)/bin/uv pip compile --quiet pyproject.toml --extra dev -c constraints.txt --generate-hashes --universal \
+	    --python-version 3.11 --no-header --no-annotate -o lock.txt
 
 clean-demo:
 	rm -rf runs/demo

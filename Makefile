@@ -10,7 +10,7 @@ APT_LINE := apt-get install -y python3-venv libgl1 libglib2.0-0 libxcb1
 # Two cores: threads that wait must not spin against the other process.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-slow test-oldest check soak lock clean-demo
+.PHONY: setup demo test test-slow test-oldest fuzz check soak lock clean-demo
 
 setup: $(READY)
 
@@ -48,6 +48,12 @@ SOAK_MINUTES ?= 10
 
 soak: $(READY)
 	@$(BIN)/python tests/faults/soak.py minutes=$(SOAK_MINUTES) $(if $(SOAK_SEED),seed=$(SOAK_SEED))
+
+# Every parser of what comes from outside, ten thousand hostile inputs each; FUZZ= says another number.
+FUZZ ?= 10000
+
+fuzz: $(READY)
+	@ANCHOR_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz -s -n 2 --dist load --tb=short
 
 check: $(READY)
 	@$(BIN)/ruff check .

@@ -73,7 +73,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in ``path``; None where there is no such file, or something else in it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
@@ -88,7 +88,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     """
     records: list[dict[str, Any]] = []
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             record = json.loads(line)
             if isinstance(record, dict) and isinstance(record.get("step"), int):
                 records.append(record)

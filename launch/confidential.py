@@ -32,7 +32,7 @@ def check_secrets(config: Any) -> None:
                     f"{place} holds the value of ${name}, and would be written into config.yaml. Leave it in the "
                     "environment: what needs it reads it there."
                 )
-        for url in re.findall(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"']+", text):
+        for url in re.findall(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s\"']+", text):
             if what := _secret_of(url):
                 raise ConfigError(
                     f"{place} holds an address with {what}, and would be written into config.yaml. Put user and "

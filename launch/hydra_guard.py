@@ -68,24 +68,36 @@ def check_hydra(options: Any) -> None:
             is_call = key in ("()", "class") and not str(value).startswith(LOGGING)
             if is_call or (isinstance(value, str) and ("ext://" in value and value not in STREAMS)):
                 raise ConfigError(f"{place}={value} is not allowed: logging is made of Python's own classes alone.")
-    for name in (plain.get("job") or {}).get("env_set") or {}:
+    for name in _group(_group(plain, "job"), "env_set"):
         if name not in ENVIRONMENT:
             raise ConfigError(
                 f"hydra.job.env_set.{name} is not allowed; it may set {', '.join(ENVIRONMENT)}. Set {name} in the "
                 "environment of the command itself."
             )
     for group in ("launcher", "sweeper"):
-        target = (plain.get(group) or {}).get("_target_")
+        target = _group(plain, group).get("_target_")
         if target is not None and not str(target).startswith(HYDRAS_OWN):
             raise ConfigError(f"hydra.{group}._target_={target} is not allowed: it is no {group} of Hydra.")
-    given = [word.lstrip("+") for word in (plain.get("overrides") or {}).get("hydra") or []]
-    launcher = plain.get("launcher") or {}
+    given = [str(word).lstrip("+") for word in _group(plain, "overrides").get("hydra") or []]
+    launcher = _group(plain, "launcher")
     for key in SCRIPTS:
         if launcher.get(key) and not any(word.startswith(f"hydra.launcher.{key}") for word in given):
             raise ConfigError(
                 f"hydra.launcher.{key}={launcher[key]} stands in a file, and becomes lines of a shell script. Give it "
                 "on the command line, once you have read it."
             )
+
+
+def _group(options: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The keys below ``name``; none where it is not there.
+
+    Raises:
+        ConfigError: something else stands there.
+    """
+    value = options.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"hydra's {name}={value!s:.80} is no group of keys.")
+    return value
 
 
 def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any, Any]]:

@@ -66,7 +66,8 @@ def open_media(path: Path) -> Iterator[Any]:
             metadata_errors="replace", options=limit, container_options=doors,
         )  # fmt: skip
         for stream in container.streams.video:
-            stream.codec_context.options = limit
+            if stream.codec_context is not None:  # of a codec that FFmpeg knows
+                stream.codec_context.options = limit
     except (av.error.FFmpegError, OSError, ValueError) as error:
         with path.open("rb") as file:
             if file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t").startswith(PLAYLISTS):
@@ -98,6 +99,8 @@ def probe(path: Path) -> VideoInfo:
         stream = container.streams.video[0]
         audio = container.streams.audio[0] if container.streams.audio else None
         coded = stream.codec_context
+        if coded is None:
+            raise MediaError(f"{path} cannot be used: FFmpeg does not know its video codec. Convert it to H.264.")
         if coded.width * coded.height > MAX_PIXELS:
             raise MediaError(
                 f"{path} cannot be used: a picture is {coded.width}x{coded.height}. Convert or copy it again."

@@ -88,7 +88,7 @@ def read_card(text: str | bytes, where: str, kind: str | None = None) -> dict[st
     """
     try:
         card = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{where}: not a card, for it is no JSON ({error}). Export the checkpoint again."
         ) from None
@@ -96,19 +96,19 @@ def read_card(text: str | bytes, where: str, kind: str | None = None) -> dict[st
         raise CheckpointError(f"{where}: not the card of an exported network. Export the checkpoint again.")
     if card.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{where}: its format is version {card.get('format_version')}, and this anchor reads {FORMAT_VERSION}. "
-            "Export the checkpoint again with this version."
+            f"{where}: its format is version {card.get('format_version')!s:.40}, and this anchor reads "
+            f"{FORMAT_VERSION}. Export the checkpoint again with this version."
         )
     wanted = {"kind": str, "network": dict, "image_size": int, "mel_config_hash": str}
     missing = [key for key, kept_as in wanted.items() if not isinstance(card.get(key), kept_as)]
     if missing:
         raise CheckpointError(f"{where}: the card lacks {', '.join(missing)}. Export the checkpoint again.")
     if kind is not None and card["kind"] != kind:
-        raise CheckpointError(f"{where}: {_a(kind)} is needed here, and this is the card of {_a(card['kind'])}.")
+        raise CheckpointError(f"{where}: {_a(kind)} is needed here, and this is the card of {_a(card['kind'][:40])}.")
     if card["mel_config_hash"] != mel_config_hash() and card["kind"] != "discriminator":
         raise CheckpointError(
-            f"{where}: it was taught on mels of configuration {card['mel_config_hash']}, and this anchor computes "
-            f"{mel_config_hash()}. Use the version it was exported with ({card.get('anchor_version', 'unknown')})."
+            f"{where}: it was taught on mels of configuration {card['mel_config_hash']:.40}, and this anchor computes "
+            f"{mel_config_hash()}. Use the version it was exported with ({card.get('anchor_version')!s:.40})."
         )
     return dict(card)
 

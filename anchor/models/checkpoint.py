@@ -40,7 +40,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = load_tensors(path, "checkpoint")
     except CheckpointError as error:
         raise CheckpointError(f"{error} Use another one of its folder.") from None
-    if not isinstance(checkpoint, dict) or "hyper_parameters" not in checkpoint:
+    parts = (
+        [checkpoint.get(key) for key in ("hyper_parameters", "state_dict")] if isinstance(checkpoint, dict) else [None]
+    )
+    if not all(isinstance(part, dict) for part in parts):
         raise CheckpointError(f"{path}: not a checkpoint of `anchor train`: it describes no network.")
     return checkpoint
 
@@ -63,8 +66,8 @@ def check_mel(path: str | Path, checkpoint: dict[str, Any]) -> None:
     held = checkpoint["hyper_parameters"].get("mel_config_hash", mel_config_hash())
     if held != mel_config_hash():
         raise CheckpointError(
-            f"{path}: it was taught on mels of configuration {held}, and this anchor computes {mel_config_hash()}. "
-            "Use the version of anchor that made it, or teach it anew."
+            f"{path}: it was taught on mels of configuration {held!s:.40}, and this anchor computes "
+            f"{mel_config_hash()}. Use the version of anchor that made it, or teach it anew."
         )
 
 
@@ -99,7 +102,8 @@ def load_network(path: str | Path, kind: str, weights: WeightKind = "auto") -> n
         except RuntimeError as error:
             raise CheckpointError(f"{path}: its weights do not fit its own description ({error}).") from None
         return net.eval()
-    found = ", ".join(f"{value['kind']} ({value['name']})" for value in held.values()) or "no network"
+    found = ", ".join(f"{value['kind']!s:.40} ({value.get('name')!s:.40})" for value in held.values()) or "no network"
+    found = found[:300]
     stage = {"expert": "syncnet", "generator": "generator, finetune or quality", "discriminator": "quality"}
     raise CheckpointError(
         f"{path}: {'an' if kind == 'expert' else 'a'} {kind} is needed here, and this checkpoint holds {found}. "

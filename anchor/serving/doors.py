@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from anchor.errors import AnchorError
@@ -71,6 +72,13 @@ def add_errors(app: FastAPI) -> None:
 
         return handle
 
+    async def refuse(request: Request, error: Exception) -> Response:
+        """What is wrong with a body, without the body: FastAPI's own answer fails on bytes that are no text."""
+        first = error.errors()[0]  # type: ignore[attr-defined]
+        where = ".".join(map(str, first.get("loc", ()))) or "body"
+        return JSONResponse({"error": f"{where}: {first.get('msg', 'not understood')}."}, 422)
+
+    app.add_exception_handler(RequestValidationError, refuse)
     app.add_exception_handler(BusyError, answer(503, lambda error: {"Retry-After": str(RETRY_S)}))
     app.add_exception_handler(RateError, answer(429, lambda error: {"Retry-After": str(int(error.retry_s) + 1)}))  # type: ignore[attr-defined]
     app.add_exception_handler(UnknownError, answer(404))

@@ -111,7 +111,7 @@ async def _events(reply: Reply, name: str) -> AsyncGenerator[bytes, None]:
 def _parse(data: bytes, name: str) -> dict[str, Any]:
     try:
         event = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         event = None
     if not isinstance(event, dict):
         raise ServiceError(f"{name} sent an event that is no JSON object: {data[:40]!r}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from anchor.errors import ConfigError
-from anchor.speech.text import END, NO_END, Sentence, clean_text, split_sentences
+from anchor.speech.text import END, LONGEST_END, Sentence, clean_text, is_no_end, split_sentences
 
 __all__ = ["GrowingText"]
 
@@ -39,7 +39,9 @@ class GrowingText:
         end = 0
         for match in END.finditer(self._rest):
             # What ends the text so far may go on: "3." before "5", a closing quote after a full stop.
-            if match.end() < len(self._rest) and not NO_END.search(self._rest[: match.end()]):
+            if match.end() < len(self._rest) and not is_no_end(
+                self._rest[max(0, match.end() - LONGEST_END) : match.end()]
+            ):
                 end = match.end()
         if not end and len(self._rest) > LONGEST:
             end = max((match.end() for match in BREATH.finditer(self._rest[:LONGEST])), default=LONGEST)

@@ -121,7 +121,7 @@ async def fetch_json(what: str, url: str, bounds: Bounds) -> Any:
     async with open_stream(what, "GET", url, bounds) as reply:
         try:
             return json.loads(await reply.content())
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ServiceError(f"{what} answered with something else than JSON.") from None
 
 

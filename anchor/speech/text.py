@@ -22,6 +22,7 @@ HAN, KANA, HANGUL = (
 )
 CYRILLIC, LATIN = re.compile("[\u0400-\u04ff]"), re.compile(r"[A-Za-z\u00c0-\u024f]")
 END = re.compile(r"(?<=[。！？；…])(?![”’」』）])|(?<=[。！？][”’」』）])|(?<=[.!?;…])[\"')\]”’]*\s+|\n+")
+LONGEST_END = 60  # characters at the end of a text that are looked at: all of it, for each end, would take minutes
 NO_END = re.compile(r"(?:\b(?:Dr|Mr|Mrs|Ms|Prof|St|vs|No|Jr|Sr|e\.g|i\.e)|\b[A-Z])\.\s+$")
 
 
@@ -65,14 +66,18 @@ def language_of(text: str) -> str:
     return best if counts[best] and counts[best] >= len(LATIN.findall(text)) / 2 else "en"
 
 
+def is_no_end(text: str) -> bool:
+    """Whether a text that seems to end a sentence ends with an abbreviation."""
+    return NO_END.search(text[-LONGEST_END:]) is not None
+
+
 def split_sentences(text: str) -> list[Sentence]:
     """The sentences of a cleaned text, in order. Words of another script inside become parts of their own."""
     pieces, start = [], 0
     for match in END.finditer(text):
-        piece = text[start : match.end()]
-        if NO_END.search(piece):
+        if is_no_end(text[start : match.end()]):
             continue
-        pieces.append(piece)
+        pieces.append(text[start : match.end()])
         start = match.end()
     pieces.append(text[start:])
     return [Sentence(piece.strip(), _parts(piece.strip())) for piece in pieces if re.search(r"\w", piece)]

@@ -110,6 +110,7 @@ class WindowLoader(DataLoader[LipBatch]):
         if not isinstance(self.sampler, TrainOrder):
             return
         order = self.sampler
+        state = {"neighbours": False, **state}  # a checkpoint of before there was a choice
         mine = self.state_dict()
         names = {
             "plan": "another order of windows", "seed": "seed={}", "group": "datamodule.windows_per_clip={}",
@@ -117,7 +118,7 @@ class WindowLoader(DataLoader[LipBatch]):
             "data": "other shards", "windows": "{} windows an epoch",
         }  # fmt: skip
         for key, name in names.items():
-            if state.get(key, False) == mine[key] or (key in ("data", "windows") and self.accept_other_data):
+            if state.get(key) == mine[key] or (key in ("data", "windows") and self.accept_other_data):
                 continue
             raise CheckpointError(
                 f"The checkpoint was made with {name.format(state.get(key))}"

@@ -29,6 +29,9 @@ def train(arguments: list[str]) -> int:
         ConfigError: a key, a choice or a folder that cannot be; Hydra's own sentence.
     """
     check_packages()
+    for argument in arguments:
+        if "()" in argument.partition("=")[0]:
+            raise ConfigError(f"{argument}: a logging factory is not allowed; it could call anything.")
     check_names(arguments)
     check_secrets(arguments)  # before Hydra keeps them
     for flag, folder in zip(arguments, [*arguments[1:], ""], strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,11 @@ class RunRecord:
     """What a folder held before a command composed a run into it: its ``config.yaml``, or nothing but Hydra's words."""
 
     def __init__(self, run_dir: Path) -> None:
-        self.run_dir, self.config, self.last = run_dir, run_dir / "config.yaml", run_dir / "checkpoints" / "last.ckpt"
+        self.run_dir, self.config, self.last = (
+            run_dir.absolute(),
+            run_dir / "config.yaml",
+            run_dir / "checkpoints" / "last.ckpt",
+        )
         self._was_empty = run_dir.is_dir() and {path.name for path in run_dir.iterdir()} <= HYDRAS
         self._text = self.config.read_text(encoding="utf-8") if self.config.is_file() else None
         self._saved = self._when_saved()
@@ -29,6 +34,11 @@ class RunRecord:
     def leave_nothing(self) -> None:
         """Take away what composing alone has written, of a run that was refused before it began."""
         if self._was_empty and {path.name for path in self.run_dir.iterdir()} <= HYDRAS:
+            root = logging.getLogger()
+            for handler in list(root.handlers):  # of Hydra, whose file would be missed
+                if isinstance(handler, logging.FileHandler) and self.run_dir in Path(handler.baseFilename).parents:
+                    root.removeHandler(handler)
+                    handler.close()
             shutil.rmtree(self.run_dir, ignore_errors=True)
 
     def _when_saved(self) -> int | None:

@@ -102,7 +102,8 @@ class Access:
                 raise ConfigError(f'tokens={path}: scopes are a list, such as ["view"]; {scopes!r:.40} arrived.')
             unknown = [str(scope) for scope in scopes if scope not in SCOPES]
             if not scopes or unknown:
-                raise ConfigError(f"tokens={path}: scopes are {', '.join(SCOPES)}; {unknown or scopes} arrived.")
+                arrived = str(unknown or scopes)[:80]
+                raise ConfigError(f"tokens={path}: scopes are {', '.join(SCOPES)}; {arrived} arrived.")
             per_minute = about.get("per_minute", PER_MINUTE)
             if (
                 isinstance(per_minute, bool)

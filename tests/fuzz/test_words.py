@@ -40,7 +40,7 @@ CONFIG = {
     "hydra": {
         "job": {"env_set": {"OMP_NUM_THREADS": "1"}},
         "job_logging": {"handlers": {"a": {"class": "logging.Handler"}}},
-        "launcher": {"_target_": "hydra_plugins.a", "setup": []},
+        "launcher": {"setup": []},
     },
 }
 

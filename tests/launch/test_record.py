@@ -1,5 +1,6 @@
 """A refused command leaves the record of the run in its folder as it was."""
 
+import logging
 import os
 
 from launch.record import RunRecord
@@ -44,3 +45,12 @@ def test_a_command_refused_before_it_began_leaves_no_folder(tmp_path):
     (begun / "config.yaml").write_text("seed: 5")
     record.leave_nothing()
     assert (begun / "config.yaml").is_file()
+
+
+def test_the_log_of_a_folder_that_is_gone_is_written_to_no_more(tmp_path):
+    (tmp_path / "new" / ".hydra").mkdir(parents=True)
+    root, handler = logging.getLogger(), logging.FileHandler(tmp_path / "new" / "cli.log")
+    root.addHandler(handler)
+    RunRecord(tmp_path / "new").leave_nothing()
+    assert handler not in root.handlers
+    assert not (tmp_path / "new").exists()

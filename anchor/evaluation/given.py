@@ -22,6 +22,7 @@ from anchor.faces.folders import insightface_home, model_dirs
 from anchor.models.original_syncnet import OriginalSyncNet, load_original_syncnet
 from anchor.models.scripts import check_script, is_script
 from anchor.models.tensors import load_tensors
+from anchor.ops.onnx_files import keeps_weights_elsewhere
 
 __all__ = ["Given", "load_given"]
 
@@ -116,6 +117,8 @@ class _ArcFace:
 
         self.path = path
         try:
+            if keeps_weights_elsewhere(path):
+                raise ValueError("its weights lie in other files")
             self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has kinds of its own
             raise CheckpointError(f"{path}: onnxruntime cannot load this face embedding. Take it away.") from error

@@ -16,6 +16,7 @@ import numpy as np
 from anchor.errors import FaceError
 from anchor.faces.face import Face, canonical_box, reduce_frame
 from anchor.faces.points import Landmarks
+from anchor.ops.onnx_files import keeps_weights_elsewhere
 
 __all__ = ["InsightFaceDetector", "InsightFaceLandmarks", "open_pack", "scrfd_faces", "session_options", "with_margin"]
 
@@ -93,6 +94,9 @@ def open_pack(pack: Path, tasks: list[str], min_score: float = 0.5) -> Any:
     from insightface.app import FaceAnalysis
 
     try:
+        for path in pack.glob("*.onnx"):
+            if keeps_weights_elsewhere(path):
+                raise ValueError(f"{path} keeps weights in other files")
         # An existing folder as the name: FaceAnalysis takes it as it is.
         app = FaceAnalysis(
             name=str(pack.resolve()),
@@ -125,6 +129,8 @@ def _damaged(pack: Path) -> Path:
 
     for path in sorted(pack.glob("*.onnx")):
         try:
+            if keeps_weights_elsewhere(path):
+                return path
             onnxruntime.InferenceSession(str(path), session_options(), providers=["CPUExecutionProvider"])
         except Exception:
             return path

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from anchor.errors import CheckpointError, DeviceError
 from anchor.models.card import CARD_KEY, read_card
+from anchor.ops.onnx_files import keeps_weights_elsewhere
 
 __all__ = ["OnnxGenerator", "open_session"]
 
@@ -57,6 +58,14 @@ def open_session(path: str | Path):  # type: ignore[no-untyped-def]  # onnxrunti
         raise CheckpointError(f"{path}: ONNX Runtime is missing ({error}). Run pip install onnxruntime.") from None
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: no such file. `anchor export` writes it.")
+    try:
+        is_whole = not keeps_weights_elsewhere(Path(path))
+    except Exception as error:  # protobuf's own kinds
+        raise CheckpointError(f"{path}: not a readable ONNX file ({error!r:.80}). Copy or export it again.") from None
+    if not is_whole:
+        raise CheckpointError(
+            f"{path} keeps weights in other files, and none is read. `anchor export` writes one file."
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()  # OMP_NUM_THREADS, where it is set
     options.inter_op_num_threads = 1

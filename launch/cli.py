@@ -52,7 +52,8 @@ def train(arguments: list[str]) -> int:
     guard_hydra()
     register_sweepers()
     sys.argv = ["anchor train", *arguments]
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    given = os.environ.get("HYDRA_FULL_ERROR")
+    wants_traceback = given == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come to us, and not as Hydra's trimmed traceback
     application = hydra.main(version_base="1.3", config_path="pkg://anchor.conf", config_name="train")(_job)
     try:
@@ -68,6 +69,11 @@ def train(arguments: list[str]) -> int:
         if wants_traceback:
             raise
         raise ConfigError(f"the run's folder cannot be written ({error}). Give another run_dir=.") from error
+    finally:
+        if given is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = given
     return 0
 
 

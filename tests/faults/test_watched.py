@@ -41,7 +41,8 @@ def test_nan_on_one_rank_and_a_rank_that_hangs_cost_a_step_and_a_restart(tmp_pat
 
 @pytest.mark.slow
 def test_a_suspended_rank_ends_the_job_and_no_rank_is_left(tmp_path):
-    process = start(tmp_path, "run_dir=run", "watchdog.hang_s=15")
+    # Long enough that the rank, woken for its stacks, cannot end the run before it is ended.
+    process = start(tmp_path, "run_dir=run", "watchdog.hang_s=15", "trainer.max_steps=2000")
     wait_for(process, tmp_path / "run", 8)
     pids = ranks(process)
     os.kill(pids[0], 19)  # SIGSTOP, from outside

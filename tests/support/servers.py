@@ -94,8 +94,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = path.read_bytes()
         if mode is None or mode.startswith("no "):
             return self._serve(body, use_ranges=mode != "no ranges")
+        self.close_connection = True  # and says so in _send: a client that meant to go on with it would see a hang-up
         getattr(self, "_" + mode.replace(" ", "_"))(body)
-        self.close_connection = True
         return None
 
     def _serve(self, body, use_ranges=True):
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         if length != "none":
             self.send_header("Content-Length", str(len(body) if length is None else length))
-        else:
+        if self.close_connection or length == "none":
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":

@@ -30,6 +30,7 @@ VARIANTS: dict[str, list[str]] = {
     "hinge, features": SILENT[1:3],
     "hinge, features, R1": SILENT[2:3],
     "defaults (hinge, features, R1, mouth)": [],
+    "defaults, jitter_weight=0.02": ["module.jitter_weight=0.02"],
     "defaults, jitter_weight=0.05": ["module.jitter_weight=0.05"],
     "defaults, adversarial_weight=0.2, sync_weight=0.2": ["module.adversarial_weight=0.2", "module.sync_weight=0.2"],
     "least squares, features, R1, mouth": ["module.adversarial=lsgan"],

@@ -29,6 +29,22 @@ class Board:
         """Count one clip whose own value costs too much to know."""
         self.meters.setdefault(name, make()).update(*values)
 
+    def join(self, other: Board) -> None:
+        """Count what ``other`` counted, too; it is used up."""
+        for name, theirs in other.meters.items():
+            mine = self.meters.setdefault(name, theirs)
+            if mine is not theirs:
+                states: dict[str, Any] = dict(mine.metric_state)
+                for state, value in theirs.metric_state.items():
+                    setattr(mine, state, states[state] + value)  # sums add up, lists follow each other
+
+    def without_networks(self) -> Board:
+        """Itself, all counted: the networks that its meters asked stay where they are when it is sent elsewhere."""
+        for meter in self.meters.values():
+            if hasattr(meter, "net"):
+                del meter.net
+        return self
+
     def scores(self) -> dict[str, float]:
         """Every score that is a number; ``_p10`` stands beside what is one value a clip."""
         scores: dict[str, float] = {}

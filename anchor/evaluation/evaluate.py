@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import platform
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from anchor.batch import ClipEntry, ClipSource
-from anchor.device import resolve_device
-from anchor.errors import CheckpointError, ConfigError
-from anchor.evaluation.clips import ClipShelf, choose_clips
+from anchor.errors import ConfigError
+from anchor.evaluation.bench import Bench, Kit, device_name, do_all, set_up
+from anchor.evaluation.clips import choose_clips
 from anchor.evaluation.curves import read_runs
 from anchor.evaluation.films import write_film
 from anchor.evaluation.gates import note_gates
-from anchor.evaluation.given import load_given
 from anchor.evaluation.meters import ShiftCurve
-from anchor.evaluation.mouths import Judges
 from anchor.evaluation.notes import notes_of
 from anchor.evaluation.opening import teach_reader
 from anchor.evaluation.protocols import choose_protocols, look_at_split
 from anchor.evaluation.report import Shown, render_report
 from anchor.evaluation.stage import Asked, StageScores, score_generators
 from anchor.evaluation.sync import ClipEmbedding, ExpertScores, embed_clip, score_expert
-from anchor.evaluation.table import rows_of
-from anchor.faces.landmarks import LandmarkName, make_landmarks
-from anchor.inference import ReferenceKind, show_progress
-from anchor.models import LipGenerator, SyncNet, WeightKind, load_network
+from anchor.evaluation.table import as_text
+from anchor.faces.landmarks import LandmarkName
+from anchor.inference import ReferenceKind
+from anchor.models import WeightKind
 from anchor.ops.mel import mel_config_hash
 from anchor.timing import FPS
 
@@ -63,6 +62,7 @@ def evaluate(
     lpips: Path | None = None,
     inception: Path | None = None,
     batch_size: int = 16,
+    workers: int = 1,
     device: Literal["auto", "mlu", "cuda", "cpu"] = "auto",
     seed: int = 0,
     weights: WeightKind = "auto",
@@ -81,6 +81,7 @@ def evaluate(
     landmarks: auto (insightface, where its model is), mediapipe, insightface or none: then pixels are measured alone.
     syncnet_weights: the original SyncNet's, for LSE-D and LSE-C. lpips: torchvision's alexnet or vgg16 state dict, or
     a TorchScript. inception: a TorchScript for FID. What is not given is skipped, and the report says so.
+    workers: processes that share the clips, each with a thread and, of several cards, a card of its own.
     """
     from anchor.shards import ShardSet
 
@@ -106,11 +107,12 @@ def evaluate(
         lpips=lpips,
         inception=inception,
         batch_size=batch_size,
+        workers=workers,
         device=device,
         seed=seed,
         weights=weights,
     )
-    print(_text_table(record["scores"], record["compared"]))
+    print(as_text(record["scores"], record["compared"]))
     for sentence in record["skipped"].values():
         print(f"  skipped: {sentence}")
     print(f"{Path(out) / 'report.html'}  {Path(out) / 'scores.json'}")
@@ -139,6 +141,7 @@ def evaluate_source(
     lpips: Path | None = None,
     inception: Path | None = None,
     batch_size: int = 16,
+    workers: int = 1,
     device: str = "auto",
     seed: int = 0,
     weights: WeightKind = "auto",
@@ -154,33 +157,41 @@ def evaluate_source(
     """
     started = time.monotonic()
     generator_path, expert_path = _checkpoints(stage, checkpoint, expert)
-    if max_clips < 1 or max_seconds < 1 or batch_size < 1:
+    if max_clips < 1 or max_seconds < 1 or batch_size < 1 or workers < 1:
         raise ConfigError(
-            f"max_clips={max_clips}, max_seconds={max_seconds:g}, batch_size={batch_size}: each must be 1 or more."
+            f"max_clips={max_clips}, max_seconds={max_seconds:g}, batch_size={batch_size}, workers={workers}: "
+            "each must be 1 or more."
         )
     others = _named_paths(compare, generator_path)
-    where = resolve_device(device)
-    judge = cast(SyncNet, _load(expert_path, "expert", where, weights)) if expert_path else None
-    paths = ({"ours": generator_path} if generator_path else {}) | others
-    generators = {name: cast(LipGenerator, _load(path, "generator", where, weights)) for name, path in paths.items()}
+    kit = Kit(
+        source=source,
+        generators=({"ours": generator_path} if generator_path else {}) | others,
+        expert=expert_path,
+        weights=weights,
+        lpips=lpips,
+        inception=inception,
+        syncnet_weights=syncnet_weights,
+        landmarks=landmarks,
+        device=device,
+        max_frames=round(max_seconds * FPS),
+    )
+    bench = set_up(kit)
     curves = read_runs(runs)
     clips = choose_clips(source, split, max_clips, seed)
     held_out = look_at_split(source, clips, split)
-    protocols = choose_protocols(protocol, held_out) if generators else ()
-    given = load_given(lpips, inception, syncnet_weights, where)
-    marker = make_landmarks(landmarks)
-    image_size = next(iter(generators.values()), cast(LipGenerator, judge)).image_size
-    shelf = ClipShelf(source, image_size, round(max_seconds * FPS))
+    protocols = choose_protocols(protocol, held_out) if bench.generators else ()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"out={out} cannot be a folder ({error}). Give another.") from None
-    judged = _judge_clips(judge, shelf, clips) if judge is not None else ExpertScores()
+    judged = _judge_clips(kit, bench, clips, workers)
     found = StageScores()
-    if generators:
-        reader = teach_reader(source, reader_steps, seed, where)
+    if bench.generators:
+        reader = teach_reader(source, reader_steps, seed, bench.device)
+        bench.judges.reader = reader
         asked = Asked(protocols, reference, batch_size, strips, films, held_out.seen)
-        found = score_generators(generators, shelf, clips, Judges(judge, reader, given, marker), asked)
+        kit = replace(kit, reader=copy.deepcopy(reader).cpu() if reader is not None else None)
+        found = score_generators(kit, bench, clips, asked, workers)
     main = found.scores.pop("ours", {})
     forced = note_gates((generator_path, expert_path))
     record: dict[str, Any] = {
@@ -196,8 +207,8 @@ def evaluate_source(
         "seed": seed,
         "reference": reference,
         "mel_config_hash": mel_config_hash(),
-        "landmarks": marker.name,
-        "device": device_name(where),
+        "landmarks": bench.judges.landmarks.name,
+        "device": device_name(bench.device),
         "clips": [{"key": clip.key, "speaker": clip.speaker, "num_frames": clip.num_frames} for clip in clips],
         "scores": _rounded({**judged.scores, **main}),
         "compared": {
@@ -209,15 +220,15 @@ def evaluate_source(
             {"clip": one.key, "first_frame": one.first_frame, "why": one.why, **_rounded(one.values)}
             for one in found.failures
         ],
-        "skipped": given.skipped if generators else {},
+        "skipped": bench.judges.given.skipped if bench.generators else {},
         "films": [],
         "forced": forced,
         "notes": [*forced, *held_out.notes()],
         "seconds": 0.0,
     }
     record["films"] = _write_films(found, out)
-    if generators:
-        record["notes"] += notes_of(record, judge is not None, found)
+    if bench.generators:
+        record["notes"] += notes_of(record, expert_path is not None, found)
     record["seconds"] = round(time.monotonic() - started, 1)
     _write(out / "scores.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
     shown = Shown(found.strips, [out / film["file"] for film in record["films"]], found.failures)
@@ -257,22 +268,6 @@ def _write_films(found: StageScores, out: Path) -> list[dict[str, str]]:
     return films
 
 
-def device_name(device: torch.device) -> str:
-    """What computes, in words: "cuda: NVIDIA H200", "cpu: AMD EPYC 9654, 2 threads"."""
-    if device.type == "cuda":
-        return f"cuda: {torch.cuda.get_device_name(device)}"
-    if device.type == "mlu":
-        return f"mlu: {torch.mlu.get_device_name()}"  # type: ignore[attr-defined]
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    return f"cpu: {model}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-
-
 def _checkpoints(stage: Stage, checkpoint: Path | None, expert: Path | None) -> tuple[Path | None, Path | None]:
     """``(generator, expert)``."""
     if stage == "syncnet":
@@ -286,36 +281,23 @@ def _checkpoints(stage: Stage, checkpoint: Path | None, expert: Path | None) -> 
     return generator, judge
 
 
-def _load(path: Path, kind: str, device: torch.device, weights: WeightKind) -> torch.nn.Module:
-    try:
-        net = load_network(path, kind, weights)
-    except CheckpointError as error:
-        hint = " An expert is scored with stage=syncnet." if kind == "generator" and "expert" in str(error) else ""
-        raise CheckpointError(f"{error}{hint}") from None
-    return net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _judge_clips(judge: SyncNet, shelf: ClipShelf, clips: list[ClipEntry]) -> ExpertScores:
-    embedded = []
-    for entry in show_progress(clips, len(clips), "listen and look", "clips"):
-        clip = shelf.read(entry)
-        face_TD, speech_TD = embed_clip(judge, clip.faces_TSSC, clip.mel_SM)
-        embedded.append(ClipEmbedding(entry.speaker, face_TD, speech_TD, judge.window_frames))
-    judged = score_expert(embedded, float(judge.log_scale.detach().exp()))
+def _judge_clips(kit: Kit, bench: Bench, clips: list[ClipEntry], workers: int) -> ExpertScores:
+    expert = bench.judges.expert
+    if expert is None:
+        return ExpertScores()
+    embedded = do_all(_embed, clips, kit, bench, workers, "listen and look", "clips")
+    judged = score_expert(embedded, float(expert.log_scale.detach().exp()))
     if "shift_curve" in judged.details:
         judged.scores["expert/confidence"] = ShiftCurve.confidence(torch.tensor(judged.details["shift_curve"]))
     return judged
 
 
-def _text_table(scores: dict[str, float], compared: dict[str, Any]) -> str:
-    head = "".join(f"{name:>10}" for name in ("ours", *compared, "real", "control"))
-    lines = [f"  {'':<40}{head}"]
-    for group, _, rows in rows_of(scores, {name: other["scores"] for name, other in compared.items()}):
-        lines.append(f"  {group}")
-        for line in rows:
-            cells = (line.ours, *line.others, line.real, line.control)
-            lines.append(f"    {line.row.label:<38}" + "".join(f"{cell:>10}" for cell in cells))
-    return "\n".join(lines)
+def _embed(bench: Bench, entry: ClipEntry) -> ClipEmbedding:
+    expert = bench.judges.expert
+    assert expert is not None
+    clip = bench.shelf.read(entry)
+    face_TD, speech_TD = embed_clip(expert, clip.faces_TSSC, clip.mel_SM)
+    return ClipEmbedding(entry.speaker, face_TD, speech_TD, expert.window_frames)
 
 
 def _write(path: Path, text: str) -> None:

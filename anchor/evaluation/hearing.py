@@ -37,6 +37,14 @@ class Hearing:
         if "dub" in kinds and sounds(speech.mel_SM, len(speech)):
             self._add("dub", face.speaker, see_mouth(drawn.dub_TSSC, speech.mel_SM, first))
 
+    def join(self, other: Hearing) -> None:
+        """What ``other`` heard, too."""
+        self.silent_clips += other.silent_clips
+        for kind, persons in other._seen.items():
+            for speaker, mouths in persons.items():
+                for seen in mouths:
+                    self._add(kind, speaker, seen)
+
     def _add(self, kind: str, speaker: str, seen: Seen) -> None:
         self._seen.setdefault(kind, {}).setdefault(speaker, []).append(seen)
 

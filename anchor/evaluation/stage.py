@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from anchor.batch import ClipEntry
+from anchor.evaluation.bench import Bench, Kit, do_all
 from anchor.evaluation.board import Board
-from anchor.evaluation.clips import ClipShelf, pair_up
+from anchor.evaluation.clips import Pair, pair_up
 from anchor.evaluation.drawing import draw_pair
 from anchor.evaluation.films import Film, film_dub, film_own
 from anchor.evaluation.gallery import Failure, cut_windows, find_worst
 from anchor.evaluation.hearing import Hearing
-from anchor.evaluation.mouths import Judges, PairResult, Strip, make_strip, measure_speed, score_drawn, sum_up
-from anchor.inference import ReferenceKind, show_progress
-from anchor.models import LipGenerator
+from anchor.evaluation.mouths import PairResult, Strip, make_strip, measure_speed, score_drawn, sum_up
+from anchor.inference import ReferenceKind
 
 __all__ = ["Asked", "StageScores", "score_generators"]
 
@@ -49,62 +50,80 @@ class StageScores:
     resized: list[str] = field(default_factory=list)
 
 
-def score_generators(
-    generators: Mapping[str, LipGenerator],
-    shelf: ClipShelf,
-    clips: Sequence[ClipEntry],
-    judges: Judges,
-    asked: Asked,
-) -> StageScores:
-    """Draw and measure; ``ours`` is the first of ``generators``, and the others are drawn on the same clips."""
+@dataclass
+class _Found:
+    """What one pair gave, by generator; pictures, where they are shown, and the worst seconds of ours."""
+
+    results: dict[str, PairResult] = field(default_factory=dict)
+    boards: dict[str, Board] = field(default_factory=dict)
+    hearings: dict[str, Hearing] = field(default_factory=dict)
+    windows: list[Failure] = field(default_factory=list)
+    strips: list[Strip] = field(default_factory=list)
+    films: list[Film] = field(default_factory=list)
+
+
+def score_generators(kit: Kit, bench: Bench, clips: Sequence[ClipEntry], asked: Asked, workers: int = 1) -> StageScores:
+    """Draw and measure; ``ours`` is the first of the kit's generators, and the others are drawn on the same clips.
+
+    The pairs are shared out among ``workers`` processes and summed in their own order: the same numbers for any count.
+    """
     found = StageScores()
-    boards = {name: Board() for name in generators}
-    hearings = {name: Hearing() for name in generators}
-    results: dict[str, list[PairResult]] = {name: [] for name in generators}
-    shelves = {shelf.image_size: shelf}
-    for name, generator in generators.items():
-        if generator.image_size not in shelves:
-            shelves[generator.image_size] = ClipShelf(shelf.source, generator.image_size, shelf.max_frames)
-        if generator.image_size != shelf.image_size:
-            found.resized.append(f"{name} ({generator.image_size} px to {shelf.image_size} px)")
-    kinds = tuple(kind for kind, needs in (("self", "self"), ("dub", "cross")) if needs in asked.protocols)
-    pairs = pair_up(clips, shelf.max_frames)
-    windows: list[Failure] = []
-    for number, pair in enumerate(show_progress(pairs, len(pairs), "draw and measure", "pairs")):
-        drawn_by = {
-            name: draw_pair(
-                generator,
-                shelves[generator.image_size],
-                pair,
-                reference=asked.reference,
-                batch_size=asked.batch_size,
-                with_silence="silence" in asked.protocols,
-                seen_on=shelf,
-            )
-            for name, generator in generators.items()
-        }
-        protocols = tuple(p for p in asked.protocols if p != "person" or pair.face.speaker in asked.seen)
-        for name, drawn in drawn_by.items():
-            scores = score_drawn(boards[name], drawn, shelf, pair, judges, protocols)
-            results[name].append(PairResult(pair, scores))
-            hearings[name].listen(drawn, (*kinds, "real"))
-        first = drawn_by["ours"]
-        windows += find_worst(cut_windows(first), KEPT_A_CLIP)
-        if number < asked.strips:
-            found.strips.append(make_strip(pair, drawn_by))
-        if number < asked.films:
-            found.films.append(film_own(drawn_by, shelf.source.read_audio(pair.face)))
-            found.films.append(film_dub(drawn_by, shelf.source.read_audio(pair.speech)))
-    for name, generator in generators.items():
-        summary, rows = sum_up(results[name], boards[name])
-        verdicts, curves = hearings[name].verdicts()
+    size = bench.shelf.image_size
+    for name, generator in bench.generators.items():
+        if generator.image_size != size:
+            found.resized.append(f"{name} ({generator.image_size} px to {size} px)")
+    pairs = pair_up(clips, kit.max_frames)
+    score = functools.partial(_score_pair, asked)
+    by_pair = do_all(score, list(enumerate(pairs)), kit, bench, workers, "draw and measure", "pairs")
+    for one in by_pair:
+        found.strips += one.strips
+        found.films += one.films
+    for name, generator in bench.generators.items():
+        board, hearing = Board(), Hearing()
+        for one in by_pair:
+            board.join(one.boards[name])
+            hearing.join(one.hearings[name])
+        summary, rows = sum_up([one.results[name] for one in by_pair], board)
+        verdicts, curves = hearing.verdicts()
         speed = measure_speed(generator, generator.image_size, asked.batch_size)
         found.scores[name] = summary | verdicts | speed
         if name == "ours":
             found.details |= {"pairs": rows, "referee_curves": curves}
+            found.silent_clips = hearing.silent_clips
         else:
             found.details.setdefault("compared_referee_curves", {})[name] = curves
-    found.failures = find_worst(windows, WORST)
+    found.failures = find_worst([window for one in by_pair for window in one.windows], WORST)
     found.kinds = {pair.kind for pair in pairs}
-    found.silent_clips = hearings["ours"].silent_clips
+    return found
+
+
+def _score_pair(asked: Asked, bench: Bench, numbered: tuple[int, Pair]) -> _Found:
+    number, pair = numbered
+    drawn_by = {
+        name: draw_pair(
+            generator,
+            bench.shelves[generator.image_size],
+            pair,
+            reference=asked.reference,
+            batch_size=asked.batch_size,
+            with_silence="silence" in asked.protocols,
+            seen_on=bench.shelf,
+        )
+        for name, generator in bench.generators.items()
+    }
+    kinds = tuple(kind for kind, needs in (("self", "self"), ("dub", "cross")) if needs in asked.protocols)
+    protocols = tuple(p for p in asked.protocols if p != "person" or pair.face.speaker in asked.seen)
+    found = _Found()
+    for name, drawn in drawn_by.items():
+        board, hearing = Board(), Hearing()
+        found.results[name] = PairResult(pair, score_drawn(board, drawn, bench.shelf, pair, bench.judges, protocols))
+        hearing.listen(drawn, (*kinds, "real"))
+        found.boards[name], found.hearings[name] = board.without_networks(), hearing
+    found.windows = find_worst(cut_windows(drawn_by["ours"]), KEPT_A_CLIP)
+    if number < asked.strips:
+        found.strips.append(make_strip(pair, drawn_by))
+    if number < asked.films:
+        source = bench.shelf.source
+        found.films.append(film_own(drawn_by, source.read_audio(pair.face)))
+        found.films.append(film_dub(drawn_by, source.read_audio(pair.speech)))
     return found

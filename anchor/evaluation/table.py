@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from anchor.evaluation.rows import GROUPS, Row
 
-__all__ = ["Line", "rows_of"]
+__all__ = ["Line", "as_text", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,18 @@ def rows_of(
         if lines:
             groups.append((group, text, lines))
     return groups
+
+
+def as_text(scores: Mapping[str, float], compared: Mapping[str, Any]) -> str:
+    """All of it for the terminal; ``compared`` are the other generators of scores.json."""
+    head = "".join(f"{name:>10}" for name in ("ours", *compared, "real", "control"))
+    lines = [f"  {'':<40}{head}"]
+    for group, _, rows in rows_of(scores, {name: other["scores"] for name, other in compared.items()}):
+        lines.append(f"  {group}")
+        for line in rows:
+            cells = (line.ours, *line.others, line.real, line.control)
+            lines.append(f"    {line.row.label:<38}" + "".join(f"{cell:>10}" for cell in cells))
+    return "\n".join(lines)
 
 
 def _look_up(row: Row, what: str | float | None, scores: Mapping[str, float]) -> str:

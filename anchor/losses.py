@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
+    "MAX_SCALE",
     "affine_loss",
     "edge_loss",
     "feature_loss",

@@ -1,12 +1,14 @@
 """Which option takes the expert off chance, after how many windows, and at what price.
 
-    python benchmarks/expert_ablation.py [out=DIR] [corpus=rendered] [windows=12000] [speakers=240] [rows=NAME,NAME]
-    python benchmarks/expert_ablation.py corpus=real source=VIDEOS [drawn=0.5] [windows=...] [rows=...]
+    python benchmarks/expert_ablation.py [out=DIR] [corpus=rendered] [windows=12000] [seed=0] [rows=NAME,NAME]
+        [speakers=240] [clips=2] [clip_s=4]
+    python benchmarks/expert_ablation.py corpus=real source=VIDEOS [drawn=0.5] [hold_out_s=20] [windows=...] [rows=...]
 
 ``corpus=rendered`` draws speakers and holds 15 % of them out; ``corpus=real`` teaches on the videos in ``source`` (with
-``drawn=0.5`` that share of the windows is rendered) and holds the last 8 s of each out, of shorter ones the last third.
-Every row is one run of ``anchor train`` with one seed and as many windows as the others, scored by ``anchor evaluate``
-on what was held out. What is in the folder already is not made again, so rows can be added. It prints a table:
+``drawn=0.5`` that share of the windows is rendered) and holds the last 20 s of each out, of shorter ones the last
+third; videos whose sound fits the lips at no shift are refused, as `anchor preprocess` does by itself. Every row is one
+run of ``anchor train`` with one seed and as many windows as the others, scored by ``anchor evaluate`` on what was held
+out. What is in the folder already is not made again, so rows can be added. It prints a table:
 
 - loss: of the last validation, over its value by chance (ln 2 of pairs, ln 9 of one right speech among nine);
 - off chance: windows seen when the pair accuracy of a validation first reached 0.6, and stayed;
@@ -31,6 +33,7 @@ BATCH = 120
 LONG = ["model.expert.window_frames=16"]
 GROUP = ["model.expert.norm=group"]
 AFFINE = ["model.expert.affine=true"]
+NEIGHBOURS = ["datamodule.neighbours=true"]
 PAIRS = ["datamodule.negatives_per_window=1"]
 CLASSIC = ["module.loss=bce", "model.expert.positive=true", *PAIRS]
 # Each row is the default (info_nce, 8 clips x 15 windows, 5 frames, batch norm, 128-d) with these words.
@@ -40,6 +43,10 @@ ROWS: dict[str, list[str]] = {
     "pairwise, affine": ["module.loss=pairwise", *AFFINE],
     "info_nce": [],
     "info_nce, no warm-up": ["module.warmup_steps=0"],
+    "info_nce, temperature 0.1": ["module.temperature=0.1"],
+    "info_nce, temperature 0.05": ["module.temperature=0.05"],
+    "info_nce, neighbours": NEIGHBOURS,
+    "info_nce, neighbours, near 3": [*NEIGHBOURS, "module.near_weight=3"],
     "info_nce, foreign 0.1": ["module.foreign_weight=0.1"],
     "info_nce, near 3": ["module.near_weight=3"],
     "info_nce, group norm": GROUP,
@@ -53,6 +60,8 @@ ROWS: dict[str, list[str]] = {
     "pairwise, affine, 16 frames": ["module.loss=pairwise", *AFFINE, *LONG],
     "bce, the classic, 16 frames": [*CLASSIC, *LONG],
 }
+DRAWN = {"speakers": "240", "clips": "2", "clip_s": "4"}
+REAL = {"drawn": "0.5", "hold_out_s": "20"}
 VALIDATIONS = 8
 OFF_CHANCE = 0.6
 
@@ -68,17 +77,24 @@ def anchor(*words: str) -> float:
 
 def prepare(folder: Path, options: dict[str, str]) -> list[str]:
     """The shards that a row learns from, the set that is scored first; made unless they are there."""
-    drawn, real = folder / "drawn", folder / "real"
+    drawn, real = folder / f"drawn{suffix(options, DRAWN)}", folder / f"real-{options['hold_out_s']}s"
     has_real = options["corpus"] == "real"
     wants_drawn = not has_real or float(options["drawn"]) > 0
     if wants_drawn and not (drawn / "manifest.json").is_file():
-        anchor("synth", f"out={folder}/people", f"speakers={options['speakers']}", "clips=2", "seconds=4", "size=160",
-               "seed=7")  # fmt: skip
-        anchor("preprocess", f"source={folder}/people", f"out={drawn}", "image_size=96", "val_share=0.15")
+        people = f"{drawn}-people"
+        anchor("synth", f"out={people}", f"speakers={options['speakers']}", f"clips={options['clips']}",
+               f"seconds={options['clip_s']}", "size=160", "seed=7")  # fmt: skip
+        anchor("preprocess", f"source={people}", f"out={drawn}", "image_size=96", "val_share=0.15")
     if has_real and not (real / "manifest.json").is_file():
-        anchor("preprocess", f"source={options['source']}", f"out={real}", "image_size=96", "hold_out_s=8",
-               "faces=speaking")  # fmt: skip
+        anchor("preprocess", f"source={options['source']}", f"out={real}", "image_size=96",
+               f"hold_out_s={options['hold_out_s']}")  # fmt: skip
     return [str(path) for path, wanted in ((real, has_real), (drawn, wants_drawn)) if wanted]
+
+
+def suffix(options: dict[str, str], usual: dict[str, str]) -> str:
+    """What sets a folder apart from the one of the ``usual`` choices, in its name."""
+    own = [options[key] for key in usual]
+    return "" if own == list(usual.values()) else f"-{'x'.join(own)}"
 
 
 def seconds_of(shards: str) -> float:
@@ -94,7 +110,7 @@ def run(name: str, folder: Path, sets: list[str], options: dict[str, str]) -> di
     windows = int(options["windows"])
     words = ROWS[name]
     batch = next((int(word.split("=")[1]) for word in words if word.startswith("datamodule.batch_size=")), BATCH)
-    place = folder / f"{options['corpus']}-{windows}-{name.replace(', ', '-').replace(' ', '_')}"
+    place = folder / f"{options['corpus']}-{windows}-{slug(name)}{suffix(options, {**DRAWN, **REAL, 'seed': '0'})}"
     kept = place / "row.json"
     if kept.is_file():
         return dict(json.loads(kept.read_text()))
@@ -158,13 +174,17 @@ def show(name: str, row: dict[str, Any]) -> str:
 def main() -> None:
     """Prepare, train, print."""
     given = dict(word.split("=", 1) for word in sys.argv[1:])
-    options = {
-        "out": "expert-ablation", "corpus": "rendered", "windows": "12000", "speakers": "240", "drawn": "0.5",
-        "seed": "0", "rows": "", "source": "", **given,
+    options: dict[str, str] = {
+        "out": "expert-ablation", "corpus": "rendered", "windows": "12000", **DRAWN, **REAL, "seed": "0",
+        "rows": "", "source": "",
     }  # fmt: skip
-    names = list(ROWS) if not options["rows"] else [name for name in ROWS if slug(name) in options["rows"].split(",")]
-    if not names:
-        sys.exit(f"rows={options['rows']} names no row. Choose from {', '.join(slug(name) for name in ROWS)}.")
+    if strange := [key for key in given if key not in options]:
+        sys.exit(f"{strange[0]}= is no key of this program. They are {', '.join(options)}.")
+    options.update(given)
+    wanted = options["rows"].split(",") if options["rows"] else [slug(name) for name in ROWS]
+    names = [name for name in ROWS if slug(name) in wanted]
+    if unknown := set(wanted) - {slug(name) for name in names}:
+        sys.exit(f"rows={','.join(unknown)} names no row. Choose from {', '.join(slug(name) for name in ROWS)}.")
     folder = Path(options["out"])
     folder.mkdir(parents=True, exist_ok=True)
     sets = prepare(folder, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from anchor.batch import LipBatch
 from anchor.errors import ConfigError
-from anchor.losses import affine_loss, info_nce, pair_loss, pairwise_loss
+from anchor.losses import MAX_SCALE, affine_loss, info_nce, pair_loss, pairwise_loss
 from anchor.models import SyncNet, describe
 from anchor.ops.images import lower_half, to_signed
 from anchor.timing import WINDOW_FRAMES
@@ -41,6 +42,7 @@ class SyncNetModule(PlainLoading):
             the classic of Wav2Lip with a ``positive`` net, or an ``affine`` one.
         foreign_weight: how much speech of other clips counts as a wrong answer for the first two; 0 leaves it out.
         near_weight: how much speech of the same clip from 5 to 15 frames away counts; farther speech counts 1.
+        temperature: what cosines are divided by. None learns it from 0.1 on; a number from 0.01 to 1 stays.
         lr, warmup_steps, schedule: peak learning rate, steps of linear warm-up, and the shape after it: the name of a
             :class:`~lightning_modules.schedules.Schedule`, or its name and numbers.
     """
@@ -53,6 +55,7 @@ class SyncNetModule(PlainLoading):
         loss: str = "info_nce",
         foreign_weight: float = 0.0,
         near_weight: float = 1.0,
+        temperature: float | None = None,
         lr: float = 2e-3,
         warmup_steps: int = 50,
         schedule: str | Mapping[str, Any] = "cosine",
@@ -71,8 +74,11 @@ class SyncNetModule(PlainLoading):
                 "module.loss=bce reads cosines as probabilities: set model.expert.positive=true, or affine=true to "
                 "learn how."
             )
+        has_scale = loss != "bce" or self.net.bias is not None
+        if temperature is not None:
+            _fix_temperature(self.net, temperature, has_scale)
         # What a loss does not use must not wait for a gradient: ranks would wait with it.
-        self.net.log_scale.requires_grad_(loss != "bce" or self.net.bias is not None)
+        self.net.log_scale.requires_grad_(has_scale and temperature is None)
         if self.net.bias is not None:
             self.net.bias.requires_grad_(loss != "info_nce")
         self.optimizer, self.loss = optimizer, loss
@@ -83,7 +89,7 @@ class SyncNetModule(PlainLoading):
             self,
             {
                 "stage": "syncnet", "net": describe(self.net), "loss": loss, "lr": lr,
-                "foreign_weight": foreign_weight, "near_weight": near_weight,
+                "foreign_weight": foreign_weight, "near_weight": near_weight, "temperature": temperature,
             },
         )  # fmt: skip
 
@@ -160,6 +166,26 @@ class SyncNetModule(PlainLoading):
         won, count = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         if count:
             self.log(name, won / count, batch_size=int(count), sync_dist=True, prog_bar=prog_bar)
+
+
+def _fix_temperature(net: SyncNet, temperature: float, has_scale: bool) -> None:
+    """Set what ``net`` divides cosines by.
+
+    Raises:
+        ConfigError: it is no such number, or the loss reads cosines as they are.
+    """
+    lowest = 1 / MAX_SCALE
+    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not lowest <= temperature <= 1:
+        raise ConfigError(
+            f"module.temperature={temperature} is no temperature. Give a number from {lowest:g} to 1, or null to learn "
+            "it."
+        )
+    if not has_scale:
+        raise ConfigError(
+            f"module.temperature={temperature} has no use where the cosine is the probability: leave it out, or set "
+            "model.expert.affine=true."
+        )
+    net.log_scale.data.fill_(-math.log(temperature))
 
 
 def negative_weights(clip_B: Tensor, frame_B: Tensor, foreign_weight: float, near_weight: float = 1.0) -> Tensor:

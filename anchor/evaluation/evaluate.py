@@ -18,6 +18,7 @@ from anchor.errors import ConfigError
 from anchor.evaluation.bench import Bench, Kit, device_name, do_all, set_up
 from anchor.evaluation.clips import choose_clips
 from anchor.evaluation.curves import read_runs
+from anchor.evaluation.expert_page import expert_lines
 from anchor.evaluation.films import write_film
 from anchor.evaluation.gates import note_gates
 from anchor.evaluation.meters import ShiftCurve
@@ -113,6 +114,8 @@ def evaluate(
         weights=weights,
     )
     print(as_text(record["scores"], record["compared"]))
+    for line in expert_lines(record["details"]):
+        print(line)
     for sentence in record["skipped"].values():
         print(f"  skipped: {sentence}")
     print(f"{Path(out) / 'report.html'}  {Path(out) / 'scores.json'}")

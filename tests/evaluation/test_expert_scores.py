@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from anchor.evaluation.calibration import reliability
-from anchor.evaluation.expert_page import reliability_chart, speaker_table
+from anchor.evaluation.expert_page import expert_lines, reliability_chart, speaker_table
 from anchor.evaluation.sync import MAX_SHIFT, ClipEmbedding, clip_offset, embed_clip, score_expert, window_offsets
 from anchor.models import SyncNet
 from anchor.ops.images import lower_half, to_signed
@@ -110,6 +110,17 @@ def test_the_page_names_the_worst_speaker_first():
     assert page.index("s1") < page.index("s0")
     assert "Share right by confidence" in reliability_chart(details)
     assert speaker_table({"by_speaker": {"s0": details["by_speaker"]["s0"]}}) == ""
+
+
+def test_the_terminal_shows_curve_confidence_and_spread():
+    details = score_expert([_clips(num=2, length=130)[0], _clips(num=2, length=130, shift=6)[1]], 20.0).details
+    _, frames, cosine, _, _, _, windows, people, offsets = expert_lines(details)
+    assert (frames.split()[9], cosine.split()[9]) == ("0", f"{details['shift_curve'][15]:.2f}")
+    assert [float(x) for x in windows.split()[1:]] == [count for *_, count in details["reliability"]]
+    assert "of 2 speakers" in people
+    assert "(s1) to 1.000 (s0)" in people
+    assert offsets.endswith("1 of 2 speakers")
+    assert expert_lines({}) == []
 
 
 def test_a_long_expert_hears_the_frames_that_it_sees(speakers):

@@ -263,6 +263,12 @@ def test_every_loss_teaches_what_it_says_and_nothing_else(loss, numbered_clips):
     assert all(torch.isfinite(value) for value in trainer.callback_metrics.values())
 
 
+def test_a_temperature_that_is_given_stays(numbered_clips):
+    net = long_expert()
+    fit(SyncNetModule(net=net, temperature=0.05), Data(numbered_clips(), window_frames=16, windows_per_clip=2))
+    assert float(net.log_scale.exp()) == pytest.approx(20, rel=1e-6)
+
+
 def test_the_pairwise_loss_of_validation_knows_a_good_expert_from_a_bad_one(numbered_clips):
     module = SyncNetModule(net=long_expert(affine=True), loss="pairwise")
     face = torch.nn.functional.normalize(torch.randn(4, 8), dim=1)
@@ -280,6 +286,8 @@ def test_the_pairwise_loss_of_validation_knows_a_good_expert_from_a_bad_one(numb
         ({}, {"loss": "triplet"}, "info_nce, pairwise, bce"),
         ({}, {"near_weight": -1}, "near_weight=-1"),
         ({}, {"foreign_weight": "much"}, "foreign_weight=much"),
+        ({}, {"temperature": 0}, "temperature=0 is no temperature"),
+        ({"positive": True}, {"loss": "bce", "temperature": 0.1}, "leave it out, or set model.expert.affine"),
     ],
 )
 def test_an_expert_stage_that_cannot_be_is_one_sentence(net, options, says):

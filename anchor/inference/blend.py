@@ -31,7 +31,7 @@ def colour_shift(drawn_SSC: np.ndarray, original_SSC: np.ndarray) -> np.ndarray:
     """
     size = len(drawn_SSC)
     difference_SSC = original_SSC.astype(np.float32) - drawn_SSC
-    unlike_SS = np.abs(_blur(difference_SSC, 0.02 * size)).max(-1)
+    unlike_SS = _strongest(_blur(difference_SSC, 0.02 * size))
     weight_SS = seam_ring(size) / (1 + (unlike_SS / SKIN_LEVELS) ** 2)
     mean_C = np.tensordot(weight_SS, difference_SSC, 2) / max(float(weight_SS.sum()), 1e-6)
     # Far below the crop's own size a smooth field is the same and costs a sixteenth.
@@ -56,10 +56,16 @@ def drawn_change(drawn_SSC: np.ndarray, original_SSC: np.ndarray) -> tuple[np.nd
     change_SSC[: size // 2] = 0
     coarse_SSC = _blur(change_SSC, COARSE_SIGMA * size)
     spread = max(3, round(SPREAD * size) | 1)
-    strength_SS = cv2.dilate(np.abs(coarse_SSC).max(-1), np.ones((spread, spread), np.uint8))
+    strength_SS = cv2.dilate(_strongest(coarse_SSC), np.ones((spread, spread), np.uint8))
     is_other_SS = ease((_blur(strength_SS, 0.02 * size) - SAME_LEVELS) / (OTHER_LEVELS - SAME_LEVELS))
     return coarse_SSC + is_other_SS[..., None] * (change_SSC - coarse_SSC), is_other_SS
 
 
 def _blur(picture: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(picture, (0, 0), max(sigma, 0.3), borderType=cv2.BORDER_REPLICATE)
+
+
+def _strongest(levels_SSC: np.ndarray) -> np.ndarray:
+    """The colour that is furthest from 0; several times as quick as numpy's reduction over three."""
+    red_SS, green_SS, blue_SS = cv2.split(np.abs(levels_SSC))
+    return cv2.max(cv2.max(red_SS, green_SS), blue_SS)

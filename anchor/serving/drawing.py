@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from anchor.device import resolve_device
 from anchor.models import stack_faces
+from anchor.models.folding import fold_norms
 from anchor.ops.images import to_bytes, to_signed
 from anchor.ops.references import lay_references
 from anchor.serving.batching import BUCKETS, Request, next_batch
@@ -62,9 +63,10 @@ class _Loaded:
     """An avatar on the device, in the precision that it draws in."""
 
     def __init__(self, face: Face, device: torch.device, dtype: torch.dtype) -> None:
-        self.face, self.device, self.dtype = face, device, dtype
+        self.crops_NSSC, self.references_NR = face.crops_NSSC, face.references_NR
+        self.device, self.dtype = device, dtype
         self.cost_s = dict.fromkeys(BUCKETS, 0.0)
-        network = face.network.eval().to(device, dtype)
+        network = fold_norms(face.network).to(device, dtype)  # folded in float32, then rounded
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
@@ -74,8 +76,8 @@ class _Loaded:
         if self.device.type == "cpu":  # which draws any number alike: nothing is filled up
             size = count
         picked = [*frames, *[frames[-1]] * (size - count)]
-        crops = self._signed(self.face.crops_NSSC[picked])
-        references = self._signed(lay_references(self.face.crops_NSSC, self.face.references_NR[picked]))
+        crops = self._signed(self.crops_NSSC[picked])
+        references = self._signed(lay_references(self.crops_NSSC, self.references_NR[picked]))
         mels = np.concatenate([mels_NMS, np.repeat(mels_NMS[-1:], size - count, 0)])[:, None]
         mels_N1MS = torch.from_numpy(mels).to(self.device, self.dtype)
         mouths_N3hW = self.network(stack_faces(crops, references).to(self.dtype), mels_N1MS)

@@ -22,19 +22,36 @@ GATHER_S = 5.0  # s for candidates
 CONNECT_S = 10.0  # s for a viewer to come after the answer
 SILENT_S = 6.0  # without a report, which a browser sends every second or so: aiortc itself waits for half a minute
 LOOK_S = 0.5
+NTP_TO_1970_S = 2_208_988_800  # RFC 5905, figure 4
 
 
 class OfferError(AnchorError, ValueError):
     """An offer that cannot be answered; says why."""
 
 
+class _WallClock:
+    """When both kinds of a viewer's packets are said to have been made: one moment for one time of the session."""
+
+    def __init__(self) -> None:
+        self._began_s: float | None = None  # since 1970, of the session's tick 0 as the first packet had it
+
+    def at(self, media_s: float) -> int:
+        """The NTP time (RFC 5905: 32 bits of seconds since 1900, 32 of their fraction) of a time of the session."""
+        if self._began_s is None:
+            self._began_s = time.time() - media_s
+        return round((self._began_s + media_s + NTP_TO_1970_S) * 2**32)
+
+
 class _PacketTrack(MediaStreamTrack):
     """One kind of a viewer's packets as aiortc reads them."""
 
-    def __init__(self, viewer: Viewer, kind: Kind) -> None:
+    def __init__(self, viewer: Viewer, kind: Kind, clock: _WallClock) -> None:
         super().__init__()
         self.kind = "video" if kind == "h264" else "audio"
-        self._viewer, self._kind = viewer, kind
+        self._viewer, self._kind, self._clock = viewer, kind, clock
+        self._base = VIDEO_BASE if kind == "h264" else AUDIO_BASE
+        self._sent: int | None = None  # pts of the packet that was sent last
+        self.sender: RTCRtpSender | None = None
 
     async def recv(self) -> av.Packet:
         """The next packet.
@@ -42,12 +59,17 @@ class _PacketTrack(MediaStreamTrack):
         Raises:
             MediaStreamError: there is no more.
         """
+        if self._sent is not None:
+            # aiortc's reports to the browser say when a packet was sent. Encoding and a busy machine are in that, other
+            # for pictures than for sound, and the browser would lay the one upon the other wrongly: tell its tick.
+            made = self._clock.at(float(self._sent * self._base))
+            self.sender._RTCRtpSender__ntp_timestamp = made  # type: ignore[union-attr]
         packet = await self._viewer.get(self._kind)
         if packet is None:
             self.stop()
             raise MediaStreamError
         out = av.Packet(packet.data)
-        out.pts, out.time_base = packet.pts, VIDEO_BASE if self._kind == "h264" else AUDIO_BASE
+        out.pts, out.time_base, self._sent = packet.pts, self._base, packet.pts
         return out
 
 
@@ -68,8 +90,10 @@ async def answer_offer(hub: Hub, sdp: str) -> tuple[RTCPeerConnection, str]:
 
     try:
         # Tracks and codecs first: aiortc ignores preferences that come after the offer.
+        clock = _WallClock()
         for kind in ("h264", "opus"):
-            sender = peer.addTrack(_PacketTrack(viewer, kind))
+            track = _PacketTrack(viewer, kind, clock)
+            track.sender = sender = peer.addTrack(track)
             sender._send_keyframe = hub.want_key  # type: ignore[method-assign]  # a viewer that lost a picture asks for a whole one
         for transceiver in peer.getTransceivers():
             wanted = "h264" if transceiver.kind == "video" else "opus"

@@ -18,11 +18,13 @@ from anchor.serving.containers import FMP4_TYPE
 from anchor.serving.conversation import Minds, Talks
 from anchor.serving.director import MOST_TEXT
 from anchor.serving.doors import Needs, add_errors, add_limits
-from anchor.serving.livetalking import LARGER, add_livetalking
+from anchor.serving.incoming import hear
+from anchor.serving.livetalking_routes import LARGER, add_livetalking
 from anchor.serving.metrics import prometheus_text
 from anchor.serving.outputs import Outputs, Ways
+from anchor.serving.sockets import serve_socket
 from anchor.serving.station import Station, UnknownError
-from anchor.serving.streams import hear, send_film, serve_socket, tell_events
+from anchor.serving.streams import send_film, tell_events
 from anchor.serving.talking import add_conversation
 from anchor.serving.webrtc import MOST_SDP, answer_offer
 from anchor.speech.text import clean_text

@@ -20,7 +20,7 @@ class Viewer:
         self._queues: dict[Kind, asyncio.Queue[Packet | None]] = {kind: asyncio.Queue() for kind in kinds}
         self._is_waiting_for_key = True
         self.num_dropped = 0
-        self.heard = 0.0  # s, as time.monotonic counts: the last sign of life; inf of one whose line stands
+        self.heard = 0.0  # s, as time.monotonic counts: the last sign of life of one who watches
 
     async def get(self, kind: Kind) -> Packet | None:
         """The next packet of a kind; None at the end."""
@@ -76,7 +76,7 @@ class Hub:
 
     @property
     def heard(self) -> list[float]:
-        """The last sign of life of each reader: 0 of one that gives none, as a file, inf while its line stands."""
+        """The last sign of life of each reader: 0 of one that gives none, as a file."""
         return [viewer.heard for viewer in self._viewers]
 
     @property

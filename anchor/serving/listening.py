@@ -11,13 +11,12 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from fastapi import WebSocket, WebSocketDisconnect
+from fastapi import WebSocket
 
 from anchor.errors import AnchorError, ConfigError, ServiceError
 from anchor.serving.conversation import Talks
+from anchor.serving.incoming import SoundLine
 from anchor.serving.live import Live
-from anchor.serving.sound import SoundMaker
-from anchor.serving.streams import parse_message, read_rate, read_sound
 from anchor.serving.timeline import HEARD_COLUMN
 from anchor.speech.activity import PIECE, VoiceActivity
 from anchor.speech.recognition import Recognizer
@@ -126,21 +125,15 @@ async def listen(ears: Ears, talks: Talks, socket: WebSocket, live: Live) -> Non
     """
     if not ears.can_hear:
         raise ConfigError("Nobody listens here. Start anchor serve with asr=KIND:DIR.")
-    ear, maker = Ear(live, ears, talks), None
+    ear, line = Ear(live, ears, talks), SoundLine(socket, live)
     ear.open()
     try:
         while True:
-            message = await socket.receive()
-            if message["type"] == "websocket.disconnect":
-                raise WebSocketDisconnect
-            live.touch()
-            if (text := message.get("text")) is not None:
-                about = parse_message(text)
-                if about.get("end"):
-                    return
-                maker = SoundMaker(read_rate(about))
-                continue
-            await ear.add(read_sound(message, maker)[:, HEARD_COLUMN])
+            what, sound_L4 = await line.read()
+            if what == "ends":
+                return
+            if sound_L4 is not None:
+                await ear.add(sound_L4[:, HEARD_COLUMN])
     finally:
         with contextlib.suppress(asyncio.CancelledError):
             await ear.close()

@@ -49,12 +49,13 @@ class Live:
         self.seen = time.monotonic()
 
     def last_seen(self, now: float) -> float:
-        """When anybody was there, as far as can be told: its client's requests and beats, and who watches it."""
-        signs = [self.seen, *self.session.hub.heard]
-        is_connected = bool(self.listeners) or math.inf in signs
-        if self.holders or (is_connected and not self.beats):
+        """When anybody was there: its client's requests and beats, and every viewer's own signs of life.
+
+        A line for events alone counts while it stands, until its page has said that it beats: then silence counts too.
+        """
+        if self.holders or (self.listeners and not self.beats):
             return now
-        return max(sign for sign in signs if sign < math.inf)
+        return max(self.seen, *self.session.hub.heard, 0.0)
 
     def tell(self, name: str, about: Mapping[str, object]) -> None:
         """An event, to those who listen now and to those who ask later."""

@@ -149,7 +149,7 @@ def serve(
         app.add_middleware(OnlyHere, names=HERE)
     with _free(host, port) as bound:
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, ws_max_size=1 << 17, ws_ping_interval=4, ws_ping_timeout=8,
+            app, log_config=None, access_log=False, ws_max_size=1 << 17, ws_ping_interval=3, ws_ping_timeout=5,
             timeout_graceful_shutdown=25, ssl_certfile=certificate, ssl_keyfile=key, server_header=False,
         )  # fmt: skip
         server = _leaving_server(config, station)

@@ -12,8 +12,8 @@ from anchor.serving.access import Access, Key
 from anchor.serving.conversation import MOST_QUESTION, Minds, Talks
 from anchor.serving.doors import Needs
 from anchor.serving.listening import Ears, listen
+from anchor.serving.sockets import serve_socket
 from anchor.serving.station import Station
-from anchor.serving.streams import serve_socket
 from anchor.speech.text import clean_text
 
 __all__ = ["add_conversation"]

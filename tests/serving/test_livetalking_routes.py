@@ -20,6 +20,7 @@ from anchor.serving.outputs import Outputs
 from anchor.serving.uploads import read_form, read_sound
 
 ANN, EVE, VIEW = "a" * 20, "e" * 20, "v" * 20
+KEY = {"Authorization": f"Bearer {ANN}"}
 TEXT = "**Good evening.** Here is the news of today, read by somebody who does not exist."
 
 
@@ -117,15 +118,21 @@ def test_its_page_watches_speaks_interrupts_records_and_leaves(lt_server, kind):
         assert answer["type"] == "answer"
         assert int(answer["sessionid"]) < 2**53, "JavaScript reads it without loss"
         named = {"sessionid": kind(page.id)}
+        unnamed = {} if kind is int else named  # webrtcchat.html records without a sessionid
         await until(lambda: len(page.frames["video"]) > 20)
         await asyncio.sleep(6)
         assert lt_server.station.sessions, "a viewer keeps the session, with no events socket and no request"
         assert await page.post("/is_speaking", named) == {"code": 0, "msg": "ok", "data": False}
-        assert (await page.post("/record", {"type": "start_record", **named}))["code"] == 0
+        assert (await page.post("/record", {"type": "start_record", **unnamed}))["code"] == 0
         said = await page.post("/human", {"text": TEXT, "type": "echo", "interrupt": True, **named})
         assert said == {"code": 0, "msg": "ok", "data": "ok"}
         await until(lambda: page.loudest(-20) > 500)
-        assert (await page.post("/is_speaking", named))["data"] is True
+        for some in (named, {}, {"sessionid": 0}):  # asr/main.js asks for 0, and says without any
+            assert (await page.post("/is_speaking", some))["data"] is True
+        stranger = await asyncio.to_thread(
+            httpx.post, f"{lt_server.url}/is_speaking", json={"sessionid": 0}, headers=KEY
+        )
+        assert stranger.json() == {"code": -1, "msg": "session not found"}, "another browser of the same key"
         assert (await page.post("/interrupt_talk", named))["code"] == 0
         await asyncio.sleep(0.7)
         heard = len(page.frames["audio"])
@@ -137,7 +144,7 @@ def test_its_page_watches_speaks_interrupts_records_and_leaves(lt_server, kind):
         form = {"data": {"sessionid": str(page.id)}, "files": {"file": ("speech.wav", wav(), "audio/wav")}}
         assert (await asyncio.to_thread(page.http.post, "/humanaudio", **form)).json()["code"] == 0
         await until(lambda: page.loudest(-20) > 500)
-        assert (await page.post("/record", {"type": "end_record", **named}))["code"] == 0
+        assert (await page.post("/record", {"type": "end_record", **unnamed}))["code"] == 0
         film = await asyncio.to_thread(page.http.get, f"/record/{page.id}")
         assert film.content[4:8] == b"ftyp"
         await page.peer.close()
@@ -186,6 +193,7 @@ def test_its_pages_are_shown_and_nothing_beside_them(lt_server):
         page = http.get("/webrtcapi.html")
         assert page.status_code == 200
         assert "'unsafe-inline'" in page.headers["content-security-policy"]
+        assert "frame-ancestors 'self'" in page.headers["content-security-policy"], "one of them holds another"
         assert "unsafe-inline" not in http.get("/").headers["content-security-policy"]
         for path in ("/secret.pem", "/link.html", "/..%2f..%2fetc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/none.html"):
             assert http.get(path).status_code == 404, path

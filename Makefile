@@ -64,28 +64,37 @@ check: $(READY)
 # The same tests on torch 2.4, in a venv of its own: PYTHON_OLDEST=..., else the first of these that starts.
 PYTHONS_OLDEST := $(PYTHON_OLDEST) python3.10 python3.11
 OLDEST := .venv-oldest
+PIP_OLDEST := $(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check
 
 test-oldest: $(OLDEST)/.ready
 	@$(OLDEST)/bin/python -c 'import platform, torch, torchvision as tv, torchaudio as ta; print(f"make: Python {platform.python_version()}, torch {torch.__version__}, torchvision {tv.__version__}, torchaudio {ta.__version__}")'
 	@$(OLDEST)/bin/python -m pytest -n 2 --durations=10
 
-$(OLDEST)/.ready: pyproject.toml constraints-oldest.txt
+$(OLDEST)/.ready: pyproject.toml lock-oldest.txt
 	@test -z "$(PYTHON_OLDEST)" || $(PYTHON_OLDEST) -c '' || { echo "PYTHON_OLDEST=$(PYTHON_OLDEST) does not start."; exit 1; }
 	@for python in $(PYTHONS_OLDEST); do \
 	    $$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' 2>/dev/null || continue; \
 	    echo "make: $$($$python --version) for $(OLDEST)"; test -x $(OLDEST)/bin/python || $$python -m venv $(OLDEST); exit 0; \
 	done; echo "torch 2.4 needs Python 3.10 or 3.11 with venv. Give one with make test-oldest PYTHON_OLDEST=..., or run: $(APT_LINE)"; exit 1
 	@echo "make: installing torch 2.4 and what was current with it into $(OLDEST) (several GB, a few minutes, once)"
-	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[test]'
+	@sed -n '/^setuptools==/,/[^\\]$$/p' lock-oldest.txt > $(OLDEST)/build.txt
+	@$(PIP_OLDEST) --require-hashes --no-deps -r $(OLDEST)/build.txt
+	@$(PIP_OLDEST) --require-hashes --no-deps --no-build-isolation -r lock-oldest.txt
+	@$(PIP_OLDEST) --no-deps --no-build-isolation -e .
 	@touch $@
 
-# lock.txt anew: every package of constraints.txt that a developer's machine gets, with the SHA-256 of each of its files.
+# lock.txt and lock-oldest.txt anew: every package of the constraints that a developer's machine gets, with the SHA-256 of
+# each of its files. The older set is for Python 3.10 and 3.11, which uv is told by a pyproject.toml of its own.
 LOCKER := .venv-lock
+COMPILE := bin/uv pip compile --quiet --generate-hashes --universal --no-header --no-annotate
 
 lock:
 	@test -x $(LOCKER)/bin/uv || { $(PYTHON) -m venv $(LOCKER) && $(LOCKER)/bin/python -m pip install --quiet uv==0.13.9; }
-	@$(LOCKER)/bin/uv pip compile --quiet pyproject.toml --extra dev -c constraints.txt --generate-hashes --universal \
-	    --python-version 3.11 --no-header --no-annotate -o lock.txt
+	@$(LOCKER)/$(COMPILE) pyproject.toml --extra dev -c constraints.txt --python-version 3.11 -o lock.txt
+	@{ cat pyproject.toml; printf '\n[tool.uv]\nenvironments = ["python_version < \"3.12\""]\n'; } > $(LOCKER)/pyproject.toml
+	@cd $(LOCKER) && $(COMPILE) pyproject.toml --extra test -c $(CURDIR)/constraints-oldest.txt --python-version 3.10 \
+	    -o $(CURDIR)/lock-oldest.txt
+	@sed -i "s/python_full_version < '3.12' and //; s/ ; python_full_version < '3.12'//" lock-oldest.txt
 
 clean-demo:
 	rm -rf runs/demo

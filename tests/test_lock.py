@@ -1,7 +1,9 @@
-"""lock.txt: what `make setup` installs, each file by its SHA-256."""
+"""lock.txt and lock-oldest.txt: what `make setup` and `make test-oldest` install, each file by its SHA-256."""
 
 import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LINE = re.compile(r"([A-Za-z0-9._-]+)==([^ ;]+)(?: ; [^\\]+)? \\")
@@ -11,10 +13,10 @@ def normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def read_lock():
+def read_lock(path="lock.txt"):
     """Versions and hashes by name."""
     locked, name = {}, ""
-    for line in (ROOT / "lock.txt").read_text().splitlines():
+    for line in (ROOT / path).read_text().splitlines():
         if found := LINE.fullmatch(line):
             name = normal(found[1])
             locked[name] = (found[2], [])
@@ -25,9 +27,11 @@ def read_lock():
     return locked
 
 
-def test_every_package_is_locked_at_the_version_of_the_constraints():
-    locked = read_lock()
-    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)
+@pytest.mark.parametrize("which", ["", "-oldest"])
+def test_every_package_is_locked_at_the_version_of_the_constraints(which):
+    locked = read_lock(f"lock{which}.txt")
+    text = (ROOT / f"constraints{which}.txt").read_text()
+    pinned = dict(line.split("==") for line in text.split() if "==" in line)
     pinned = {normal(name): version for name, version in pinned.items()}
     assert all(hashes for _, hashes in locked.values())
     wrong = {name: version for name, (version, _) in locked.items() if pinned.get(name) != version}
@@ -36,19 +40,22 @@ def test_every_package_is_locked_at_the_version_of_the_constraints():
     assert not set(pinned) - set(locked) - extra, "run `make lock`"
 
 
-def test_every_requirement_is_in_the_lock():
+@pytest.mark.parametrize("which", ["lock.txt", "lock-oldest.txt"])
+def test_every_requirement_is_in_the_lock(which):
     text = (ROOT / "pyproject.toml").read_text()
     lists = [re.search(r"^dependencies = \[(.*?)^\]", text, re.S | re.M)[1]]
     extras = re.search(r"^\[project\.optional-dependencies\]\n(.*?)^\[", text, re.S | re.M)[1]
     lists += [line for line in extras.splitlines() if not line.startswith(("landmarks", "asr"))]
     names = {normal(name) for part in lists for name in re.findall(r'"([A-Za-z0-9._-]+)', part)} - {"virtual-anchor"}
     assert len(names) > 25
-    assert not names - set(read_lock()), "run `make lock`"
+    only_dev = {"ruff", "mypy", "import-linter"} if "oldest" in which else set()
+    assert not names - set(read_lock(which)) - only_dev, "run `make lock`"
 
 
-def test_setup_installs_nothing_that_is_not_in_the_lock():
-    recipe = (ROOT / "Makefile").read_text().split("$(READY):")[1].split("\n\n")[0]
-    installs = [line for line in recipe.splitlines() if "$(PIP)" in line or "pip install" in line]
+@pytest.mark.parametrize("target", ["$(READY):", "$(OLDEST)/.ready:"])
+def test_nothing_is_installed_that_is_not_in_the_lock(target):
+    recipe = (ROOT / "Makefile").read_text().split(f"\n{target}")[1].split("\n\n")[0]
+    installs = [line for line in recipe.splitlines() if "$(PIP" in line or "pip install" in line]
     assert len(installs) == 3
     for line in installs:
         assert "--no-deps" in line

@@ -8,7 +8,6 @@ clips, their own from 5 s away or more, and their own backwards.
 """
 
 import collections
-import pickle
 import sys
 from pathlib import Path
 
@@ -43,6 +42,31 @@ def look(path, detector):
             soft.add(index, cv2.GaussianBlur(crop, (0, 0), 3.0), is_new=track.ids[index] != last)
             last = track.ids[index]
     return sharp.stretches(), soft.stretches(), read_audio(path)
+
+
+def keep(cache, seen):
+    """Write what was looked at, an .npz: of each clip its sound, and every stretch as NAME/KIND/START."""
+    arrays = {}
+    for name, (sharp, soft, sound) in seen.items():
+        arrays[f"{name}/sound/0"] = sound
+        for kind, stretches in (("sharp", sharp), ("soft", soft)):
+            arrays |= {f"{name}/{kind}/{one.start}": one.mouth for one in stretches}
+    with cache.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def recall(cache):
+    """What :func:`keep` wrote."""
+    seen = {}
+    with np.load(cache, allow_pickle=False) as arrays:
+        for key in arrays:
+            name, kind, start = key.rsplit("/", 2)
+            sharp, soft, _ = seen.setdefault(name, ([], [], None))
+            if kind == "sound":
+                seen[name] = (sharp, soft, arrays[key])
+            else:
+                (sharp if kind == "sharp" else soft).append(Stretch(int(start), arrays[key]))
+    return seen
 
 
 def verdict(measured, true_ms):
@@ -82,12 +106,12 @@ def main():
     rng = np.random.default_rng(0)
     cache = Path(options["cache"]) if "cache" in options else None
     if cache is not None and cache.is_file():
-        seen = pickle.loads(cache.read_bytes())
+        seen = recall(cache)
     else:
         detector = make_detector(options.get("detector", "auto"))
         seen = {path.stem: look(path, detector) for path in sorted(Path(options["clips"]).iterdir())}
         if cache is not None:
-            cache.write_bytes(pickle.dumps(seen))
+            keep(cache, seen)
     mels = {name: log_mel(sound) for name, (_, _, sound) in seen.items()}
     known = {}
     for name, (sharp, _, _) in seen.items():

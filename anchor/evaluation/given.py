@@ -20,7 +20,7 @@ from anchor.errors import CheckpointError
 from anchor.faces.face import ASPECT
 from anchor.faces.folders import insightface_home, model_dirs
 from anchor.models.original_syncnet import OriginalSyncNet, load_original_syncnet
-from anchor.models.scripts import check_script, is_script
+from anchor.models.scripts import is_script, load_script
 from anchor.models.tensors import load_tensors
 from anchor.ops.onnx_files import keeps_weights_elsewhere
 
@@ -164,12 +164,11 @@ def _load_lpips(path: Path) -> nn.Module:
 
 
 def _script(path: Path, key: str) -> Any:
+    _existing(path, key)
     try:
-        check_script(_existing(path, key))
-        return torch.jit.load(str(path), map_location="cpu").eval()
-    except (RuntimeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or ["unreadable"])[0][:120]
-        raise CheckpointError(f"{key}={path}: no TorchScript that torch can load ({reason}).") from None
+        return load_script(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{key}={error}") from None
 
 
 def _existing(path: Path, key: str) -> Path:

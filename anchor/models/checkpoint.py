@@ -94,9 +94,8 @@ def load_network(path: str | Path, kind: str, weights: WeightKind = "auto") -> n
     for attribute, description in held.items():
         if description["kind"] != kind:
             continue
-        net = build_network(description)
-        prefix = f"{attribute}."
-        state = _choose(checkpoint, prefix, weights, path)
+        state = _choose(checkpoint, f"{attribute}.", weights, path)
+        net = build_network(description, Path(path).stat().st_size)
         try:
             net.load_state_dict(state)
         except RuntimeError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from anchor.errors import CheckpointError
 from anchor.models.card import CARD_NAME, read_card
@@ -57,28 +57,23 @@ def load_export(path: str | Path, kind: str) -> nn.Module:
             f"{weights_path}: its SHA-256 is not the one on {CARD_NAME}: it is damaged or of another export. "
             "Copy the folder again, or export the checkpoint again."
         )
-    net = build_network(card["network"])
+    weights = _read_weights(weights_path)
+    net = build_network(card["network"], weights_path.stat().st_size)
     if describe(net)["kind"] != kind:
         raise CheckpointError(f"{card_path}: it says {kind}, and its network is another. Export the checkpoint again.")
-    return load_weights(net, weights_path)
-
-
-def load_weights(net: nn.Module, path: Path) -> nn.Module:
-    """``net`` with the weights at ``path``, in eval mode.
-
-    Raises:
-        CheckpointError: the file is damaged, or its weights are of another shape.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error}). Copy or export it again.") from None
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{path}: its weights do not fit the network on its card ({reason}).") from None
+        raise CheckpointError(f"{weights_path}: its weights do not fit the network on its card ({reason}).") from None
     return net.eval()
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error}). Copy or export it again.") from None

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hmac
 import json
+import stat
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from anchor.errors import ConfigError
 
-__all__ = ["SCOPES", "Access", "Key", "RateError"]
+__all__ = ["SCOPES", "Access", "Key", "RateError", "describe_readers"]
 
 # Watch a session; open one and let it speak; keep it as a file or send it to another server; everything, and the
 # server's own state.
@@ -115,3 +116,13 @@ class Access:
                 )
             keys[token] = Key(str(about.get("name", "unnamed")), frozenset(scopes), per_minute)
         return cls(keys)
+
+
+def describe_readers(path: Path) -> str | None:
+    """Who else may read or change the token file at ``path``, as a sentence; None where its owner alone may."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    may = {"read": 0o004, "change": 0o022}
+    found = " and ".join(word for word, bits in may.items() if mode & bits)
+    if not found:
+        return None
+    return f"tokens={path} has mode {mode:04o}: other users of this machine may {found} it. Run `chmod 600 {path}`."

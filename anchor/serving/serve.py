@@ -15,7 +15,7 @@ import torch
 
 from anchor.device import resolve_device
 from anchor.errors import ConfigError
-from anchor.serving.access import Access
+from anchor.serving.access import Access, describe_readers
 from anchor.serving.journal import Form, Journal
 from anchor.speech.voices import open_voices
 
@@ -91,6 +91,7 @@ def serve(
     if not avatars.is_dir():
         raise ConfigError(f"avatars={avatars} is no folder. Make an avatar: anchor avatar build video=... out=DIR/NAME")
     access = Access.read(Path(tokens)) if tokens else Access()
+    readers = describe_readers(Path(tokens)) if tokens else None
     if access.is_open and host not in HERE:
         raise ConfigError(
             f"host={host} lets other machines in, and there are no tokens. Give tokens=FILE, or host=127.0.0.1."
@@ -126,6 +127,8 @@ def serve(
     station = Station(open_avatar, load_face, settings, voices.flow, journal)
 
     async def begin() -> None:
+        if readers:
+            journal.tell("tokens", {"reason": readers}, f"anchor serve: WARNING: {readers}")
         wrong = await station.start(avatars)
         for sentence in wrong:
             journal.tell("left_out", {"reason": sentence}, f"anchor serve: left out: {sentence}")

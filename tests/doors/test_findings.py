@@ -1,6 +1,7 @@
 """What fuzzing and the audit found, each as it was met."""
 
 import json
+import resource
 import time
 
 import httpx
@@ -13,6 +14,7 @@ from anchor.errors import CheckpointError, ConfigError, ServiceError
 from anchor.files import read_json
 from anchor.models import load_network
 from anchor.models.card import read_card
+from anchor.models.scripts import is_script, load_script
 from anchor.serving.access import Access
 from anchor.serving.doors import OnlyHere
 from anchor.serving.language_model import _parse
@@ -94,6 +96,55 @@ def test_a_checkpoint_may_say_anything_of_its_network(checkpoint, tmp_path):
         torch.save(content, tmp_path / "a.ckpt")
         with pytest.raises(CheckpointError, match="it describes no network"):
             load_network(tmp_path / "a.ckpt", "generator")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"widths": [4, 6, 60_000]},
+        {"widths": [60_000, 60_000, 60_000]},
+        {"embedding_size": 2**40},
+        {"embedding_size": 2**16, "speech_width": 2**14},
+        {"widths": [4] * 70, "strides": [1] * 70},
+        {"image_size": 10**6},
+        {"num_references": float("nan")},
+    ],
+    ids=str,
+)
+def test_a_description_cannot_claim_all_memory(checkpoint, tmp_path, asked):
+    """A network was built, weights and all, before anybody looked whether they had come with it."""
+    from safetensors.torch import save_file
+
+    from anchor.models.exported import hash_file
+    from anchor.ops.mel import mel_config_hash
+    from lightning_modules import GeneratorModule
+
+    held = torch.load(checkpoint, weights_only=True)
+    net = held["hyper_parameters"]["net"]
+    net = {**net, "options": {**net["options"], **asked}}
+    torch.save({**held, "hyper_parameters": {"net": net}}, tmp_path / "a.ckpt")
+    save_file({"a": torch.zeros(2)}, tmp_path / "model.safetensors")
+    card = {"format": "anchor network", "format_version": 1, "kind": "generator", "network": net, "image_size": 32}
+    sums = {"model.safetensors": hash_file(tmp_path / "model.safetensors")}
+    (tmp_path / "card.json").write_text(json.dumps({**card, "mel_config_hash": mel_config_hash(), "sha256": sums}))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for read in (lambda: load_network(tmp_path / "a.ckpt", "generator"),
+                 lambda: load_network(tmp_path, "generator"),
+                 lambda: GeneratorModule.load_from_checkpoint(tmp_path / "a.ckpt")):  # fmt: skip
+        with pytest.raises(CheckpointError, match="numbers"):
+            read()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+def test_an_archive_may_have_any_names(tmp_path):
+    """One that was no UTF-8 was a UnicodeDecodeError."""
+    torch.jit.script(torch.nn.ReLU()).save(str(tmp_path / "a.pt"))
+    data = bytearray((tmp_path / "a.pt").read_bytes())
+    data[data.index(b"PK\x01\x02") + 46] = 0xF5
+    (tmp_path / "a.pt").write_bytes(data)
+    assert not is_script(tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="no TorchScript that torch can load"):
+        load_script(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from anchor.errors import CheckpointError, ConfigError
 from anchor.models import read_checkpoint
 from anchor.models.original_syncnet import load_original_syncnet
 from anchor.models.perceptual import load_perceptual
-from anchor.models.scripts import check_script
+from anchor.models.scripts import load_script
 from anchor.models.tensors import load_tensors
 from launch.build import build_module
 from launch.checkpoints import AtomicCheckpointIO
@@ -121,17 +121,78 @@ class Computes(nn.Module):
         return (a - b).abs().flatten(1).mean(1)
 
 
+class Restores(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = 1
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor):
+        return a + self.a
+
+    @torch.jit.export
+    def __getstate__(self):
+        return torch.zeros(1)
+
+    @torch.jit.export
+    def __setstate__(self, state: torch.Tensor):
+        torch.save(state, "it-ran")
+        self.a, self.training = 1, False
+
+
+class Calls(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = Writes()
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor):
+        for _ in range(2):
+            if a.sum() > 0:
+                a = self.inner(a, b)
+        return a
+
+
+def rewrite(path, old, new):
+    """TorchScript's own text, changed by hand, as its exporter would never write it."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in parts.items():
+            if name.endswith(".py"):
+                assert old in data.decode()
+                data = data.decode().replace(old, new, 1).encode()
+            archive.writestr(name, data)
+
+
 def test_a_torchscript_may_compute_and_nothing_else(tmp_path, monkeypatch, mark):
     monkeypatch.chdir(tmp_path)
-    for net, word in ((Writes(), "torch.save"), (Maps(), "torch.from_file")):
-        torch.jit.script(net).save(str(tmp_path / "script.pt"))
-        with pytest.raises(CheckpointError, match=rf"its code says {word}"):
-            check_script(tmp_path / "script.pt")
-    torch.jit.script(Computes()).save(str(tmp_path / "script.pt"))
-    check_script(tmp_path / "script.pt")
-    (tmp_path / "script.pt").write_bytes(b"PK\x03\x04 nothing")
+    path = tmp_path / "script.pt"
+    for net, word in (
+        (Writes(), "aten::save"), (Maps(), "aten::from_file"), (Calls(), "aten::save"), (Restores(), "__setstate__")
+    ):  # fmt: skip
+        torch.jit.script(net).save(str(path))
+        mark.unlink(missing_ok=True)  # saving it calls what restores it
+        with pytest.raises(CheckpointError, match=f"its code has {word}, which "):
+            load_script(path)
+    torch.jit.script(Computes()).save(str(path))
+    assert load_script(path)(torch.zeros(2, 3), torch.ones(2, 3)).tolist() == [1, 1]
+    path.write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(CheckpointError, match="no TorchScript"):
-        check_script(tmp_path / "script.pt")
+        load_script(path)
+
+
+@pytest.mark.parametrize(
+    "forged", ["t = torch\n    t.save(a, 'it-ran')", "ops.aten.save(a, 'it-ran')", "torch . save(a, 'it-ran')"]
+)
+def test_a_torchscript_is_judged_by_what_it_does_and_not_by_how_it_says_so(tmp_path, monkeypatch, mark, forged):
+    """A search for words let all three through."""
+    monkeypatch.chdir(tmp_path)
+    torch.jit.script(Computes()).save(str(tmp_path / "script.pt"))
+    rewrite(tmp_path / "script.pt", "    return ", f"    {forged}\n    return ")
+    torch.jit.load(tmp_path / "script.pt")(torch.zeros(2, 3), torch.ones(2, 3))
+    assert mark.exists()  # it would
+    mark.unlink()
+    with pytest.raises(CheckpointError, match="aten::save"):
+        load_script(tmp_path / "script.pt")
 
 
 @pytest.mark.parametrize("place", ["../outside.bin", "{folder}/outside.bin", "link.bin"])

@@ -6,6 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from anchor.errors import ConfigError
+from anchor.serving.access import describe_readers
 from anchor.shards import ShardSet
 from launch.cli import check_run
 from launch.confidential import check_secrets
@@ -77,6 +78,17 @@ def test_an_address_names_the_variable_that_holds_its_secret(planted, monkeypatc
     assert _fill("https://host/set?${SIGNED}") == "https://host/set?a=1&sig=x%20y"
     with pytest.raises(ConfigError, match=r"^https://host/set: its address names \$NOT_THERE, which is not set"):
         ShardSet("https://me:$NOT_THERE@host/set")
+
+
+@pytest.mark.parametrize(
+    ("mode", "says"), [(0o600, None), (0o640, None), (0o644, "may read it"), (0o622, "may change"), (0o666, "read and")]
+)
+def test_a_token_file_that_others_may_read_is_named(tmp_path, mode, says):
+    path = tmp_path / "tokens.json"
+    path.write_text("{}")
+    path.chmod(mode)
+    said = describe_readers(path)
+    assert (said is None) if says is None else says in said
 
 
 @pytest.mark.slow

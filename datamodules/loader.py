@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.context
+import multiprocessing.util
 import os
 import signal
 import threading
@@ -152,8 +153,25 @@ def _leave_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def _context() -> multiprocessing.context.BaseContext:
+class _LoaderProcess(multiprocessing.context.ForkServerProcess):
+    """A loader process that is killed where its trainer ends with the loader open, as after an error.
+
+    Python would ask it with SIGTERM, which it leaves to the trainer, and wait for its end for ever.
+    """
+
+    def start(self) -> None:
+        super().start()
+        process = self._popen  # type: ignore[attr-defined]  # which knows whether the number still is this process's
+        multiprocessing.util.Finalize(self, process.kill, exitpriority=0)
+
+
+class _LoaderContext(multiprocessing.context.ForkServerContext):
     """Processes that begin clean: a fork would inherit the threads and locks of the trainer and its device."""
-    context = multiprocessing.get_context("forkserver")
+
+    Process = _LoaderProcess
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    context = _LoaderContext()
     context.set_forkserver_preload(PRELOAD)
     return context

@@ -109,9 +109,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _fail(text: str, status: int, is_sentence: bool = False, is_known: bool = False) -> int:
     """Say it to the agent, which tells the user once; without one, or where it cannot be reached, to the terminal."""
-    if not report(text, status, is_sentence) and not is_known:
+    if not report(text, status, is_sentence) and not is_known and not (is_sentence and _is_said(text)):
         print(f"anchor train: {text}" if is_sentence else text, file=sys.stderr, flush=True)
     return status
+
+
+def _is_said(sentence: str) -> bool:
+    """Whether another rank says this very sentence; nobody leaves it out where the ranks cannot ask each other."""
+    for store in _stores:
+        with contextlib.suppress(RuntimeError):  # who served it has left
+            return store.add(f"said/{hashlib.sha256(sentence.encode()).hexdigest()}", 1) > 1
+    return False
 
 
 def leave(status: int) -> NoReturn:
@@ -244,6 +252,7 @@ def check_agreement(config_path: Path) -> None:
     place = f"MASTER_ADDR={os.environ.get('MASTER_ADDR')} MASTER_PORT={os.environ.get('MASTER_PORT')}"
     try:
         store, rank, world_size = next(iter(dist.rendezvous("env://", timeout=timedelta(seconds=MEET_S))))
+        _stores.append(store)  # rank 0 serves the others with it, also the process group that Lightning makes
         compare_ranks(store, rank, world_size, config_path.read_text(encoding="utf-8"), MEET_S)
         if rank == 0:
             store.set("agreement/start", start)
@@ -254,7 +263,6 @@ def check_agreement(config_path: Path) -> None:
         reason = str(error).strip().partition("\n")[0][:200]
         busy = " The port is in use: give another MASTER_PORT to every rank." if "in use" in str(error) else ""
         raise ConfigError(f"the ranks do not meet at {place} ({reason}).{busy}") from error
-    _stores.append(store)  # rank 0 serves the others with it, also the process group that Lightning makes
 
 
 def quieten() -> None:

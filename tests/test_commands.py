@@ -16,14 +16,14 @@ COMMAND = """
 import contextlib, errno, os, sys, time
 def nap(first: str = "", *, kind: str = "nap", file: str = "made/up.bin"):
     "Do what kind says."
-    if kind in ("nap", "slow"):
+    if kind in ("nap", "slow", "stuck"):
         try:
             print("ready", flush=True)
             time.sleep(60)
         finally:
-            if kind == "slow":
+            if kind != "nap":
                 print("leaving", flush=True)
-                time.sleep(1.5)
+                time.sleep(60 if kind == "stuck" else 1.5)
                 print("left", flush=True)
     elif kind == "lines":
         for i in range(200_000):
@@ -87,7 +87,7 @@ def test_a_second_ctrl_c_lets_the_command_leave(start):
 
 
 def test_a_third_ctrl_c_ends_it_at_once(start):
-    process = start("kind=slow")
+    process = start("kind=stuck")
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == "leaving\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from anchor.errors import ConfigError
 
-__all__ = ["Run", "read_runs"]
+__all__ = ["Run", "read_run", "read_runs"]
 
 NOT_METRICS = ("step", "epoch", "seconds")
 
@@ -31,15 +31,22 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     Raises:
         ConfigError: a run has no metrics.jsonl, or it holds no numbers.
     """
-    runs = [_read_run(Path(path)) for path in paths]
+    runs = [read_run(Path(path)) for path in paths]
     names = [run.name for run in runs]
     for run, path in zip(runs, paths, strict=True):
+        if not run.curves:
+            raise ConfigError(f"runs={path}: holds no metric with a step. It is empty or no record of `anchor train`.")
         if names.count(run.name) > 1:  # run folders are often called by the time alone
             run.name = "/".join(Path(path).resolve().parts[-2:])
     return runs
 
 
-def _read_run(path: Path) -> Run:
+def read_run(path: Path) -> Run:
+    """The curves of one run folder, or metrics.jsonl file, as far as it came; none where it has no number yet.
+
+    Raises:
+        ConfigError: there is no metrics.jsonl.
+    """
     file = path / "metrics.jsonl" if path.is_dir() else path
     if not file.is_file():
         raise ConfigError(f"runs={path}: no metrics.jsonl there. Give the folder of a run of `anchor train`.")
@@ -55,6 +62,4 @@ def _read_run(path: Path) -> Run:
         for name, value in record.items():
             if name not in NOT_METRICS and isinstance(value, (int, float)) and math.isfinite(value):
                 run.curves.setdefault(name, []).append((record["step"], float(value)))
-    if not run.curves:
-        raise ConfigError(f"{file}: holds no metric with a step. It is empty or no record of `anchor train`.")
     return run

@@ -112,23 +112,31 @@ class Recordings:
 
         Raises:
             ConfigError: it is being recorded.
-            BusyError: the folder or the disk is full.
+            BusyError: the folder or the disk is full, or cannot be written to.
         """
         before = self.of(live)
         if before is not None and before.state == "recording":
             raise ConfigError(f"This session is being recorded, as {before.name}. End that first.")
-        if reason := self._no_room(0):
+        try:
+            reason = self._no_room(0)
+        except OSError as error:
+            reason = f"The folder of the recordings cannot be read: {error.strerror}."
+        if reason:
             raise BusyError(reason)
         avatar = re.sub(r"[^A-Za-z0-9]+", "-", live.avatar.name).strip("-")[:32] or "avatar"
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{avatar}-{secrets.token_hex(6)}.mp4"
         one = Recording(name, live.owner, live.id, self.folder / (name[:-4] + GROWING))
+        try:
+            file = os.open(one.growing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        except OSError as error:
+            raise BusyError(f"The folder of the recordings cannot be written to: {error.strerror}.") from None
         self._all[name] = one
         for old in [old.name for old in self._all.values() if old.state != "recording"][:-MOST_KNOWN]:
             del self._all[old]
         live.holders.add(one)
         live.told["recording"] = one.tell
         live.tell("recording", one.tell())
-        one.task = asyncio.get_running_loop().create_task(self._record(live, one))
+        one.task = asyncio.get_running_loop().create_task(self._record(live, one, file))
 
         async def close() -> None:
             await self.end(live)
@@ -160,11 +168,10 @@ class Recordings:
                     names.append(path.name)
         return names
 
-    async def _record(self, live: Live, one: Recording) -> None:
+    async def _record(self, live: Live, one: Recording, file: int) -> None:
         session = live.session
         self._see(live, one)
         film = FragmentedMp4(session.width, session.height, OPTIONS, _tags(one))
-        file = os.open(one.growing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
         loop, first = asyncio.get_running_loop(), None
 
         async def take(packet: Packet) -> None:
@@ -191,12 +198,12 @@ class Recordings:
                 wish.cancel()
                 feeding.cancel()
                 await asyncio.gather(feeding, wish, return_exceptions=True)
-        except (_EndError, MediaError) as error:
+        except (_EndError, MediaError, OSError) as error:
             one.reason = str(error)
         try:
             for piece in film.close():  # the last fragment, where there is still room for it
                 await loop.run_in_executor(None, self._write, file, one, piece)
-        except _EndError as error:
+        except (_EndError, MediaError, OSError) as error:
             one.reason = one.reason or str(error)
         finally:
             await self._complete(live, one, file)
@@ -207,6 +214,9 @@ class Recordings:
                 one.path = await self._finish(one.growing, self.folder / one.name, _tags(one))
             else:
                 one.growing.unlink()
+        except OSError as error:  # the fragments play too, and the next start of the server completes them
+            one.reason = one.reason or f"It could not be completed: {error.strerror}."
+            one.path = one.growing if one.num_bytes and one.growing.exists() else None
         finally:
             one.state = "finished" if one.path is not None else "empty"
             os.close(file)  # until here it is locked: another server leaves it alone
@@ -250,7 +260,10 @@ class Recordings:
         """Why nothing more can be written; empty where it can."""
         if shutil.disk_usage(self.folder).free < RESERVE_BYTES + num_bytes:
             return f"The disk of the recordings is full but for {RESERVE_BYTES >> 20} MB, which are left to others."
-        used = sum(path.stat().st_size for path in self.folder.glob("*.mp4"))
+        used = 0
+        for path in self.folder.glob("*.mp4"):
+            with contextlib.suppress(FileNotFoundError):  # it has just ended under another name, or was removed
+                used += path.stat().st_size
         if used + num_bytes > self._most_bytes:
             return f"The recordings have the {self._most_bytes / 1e9:g} GB that they may have. Remove some."
         return ""

@@ -11,10 +11,10 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from anchor.errors import ConfigError
 from launch.checkpoints.names import LAST
-from launch.checkpoints.place import batches_done, is_between_optimizer_steps, is_validation_due
+from launch.checkpoints.place import is_between_optimizer_steps, is_validation_due
 from launch.consensus import StopAgreement
 from launch.stops import STOP, FetchInterruptedError, StoppedError
-from lightning_modules.callbacks.place import steps_taken
+from lightning_modules.callbacks.place import batches_done, steps_taken
 
 __all__ = ["LastCheckpoint"]
 

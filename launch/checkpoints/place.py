@@ -11,15 +11,9 @@ from typing import Any
 
 import lightning as L
 
-from lightning_modules.callbacks.place import accumulated_batches
+from lightning_modules.callbacks.place import accumulated_batches, batches_done
 
-__all__ = ["Place", "batches_done", "is_between_optimizer_steps", "is_validation_due"]
-
-
-def batches_done(trainer: L.Trainer) -> int:
-    """Batches that training has learnt from since it began."""
-    progress: Any = trainer.fit_loop.epoch_loop.batch_progress
-    return progress.total.processed
+__all__ = ["Place", "is_between_optimizer_steps", "is_validation_due"]
 
 
 def is_between_optimizer_steps(trainer: L.Trainer) -> bool:

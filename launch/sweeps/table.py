@@ -50,11 +50,11 @@ def read_rows(sweep: Sweep) -> list[Row]:
 
 
 def read_curves(folder: Path) -> Run | None:
-    """The run in ``folder`` as it recorded itself; None where it has no number yet."""
-    from anchor.evaluation.curves import read_runs
+    """The run in ``folder`` as it recorded itself; None where it has recorded nothing."""
+    from anchor.evaluation.curves import read_run
 
     try:
-        return read_runs([folder])[0]
+        return read_run(folder)
     except (ConfigError, OSError):
         return None
 

@@ -7,6 +7,7 @@ import os
 import secrets
 import string
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from anchor.errors import ConfigError
-from launch.tracking.account import HOW_TO_LOG_IN, has_key, mode
+from launch.tracking.account import HOW_TO_LOG_IN, has_key, look_at_server, mode
 from launch.tracking.feed import Feed
 
 __all__ = ["SYNCS", "WandbTracker"]
 
 SYNCS = ("live", "end", "never")
+ANSWER_S = 2.0  # that a server has for its answer when the run ends; in its beginning nobody waits
 ID_CHARACTERS = string.ascii_lowercase + string.digits
 
 
@@ -94,7 +96,7 @@ class WandbTracker(Logger):
         self.run_id, self.is_resumed = new_run_id(), False
         self.step: Callable[[], int] | None = None  # batches seen; Lightning's own number counts differently by stage
         self._feed: Feed | None = None
-        self._is_closed = self._lacks_key = False
+        self._is_closed = self._lacks_key = self._is_told = False
 
     @property
     def name(self) -> str:
@@ -137,6 +139,8 @@ class WandbTracker(Logger):
         }  # fmt: skip
         self._feed.put("open", opening)
         atexit.register(self.close, 1)
+        if self.sync != "never":
+            self._look_at_server()
 
     def send(self, word: str, *values: Any) -> None:
         """Hand a message to the tracker's process; silently nothing before it is started, and on other ranks."""
@@ -160,10 +164,29 @@ class WandbTracker(Logger):
             return
         self._is_closed = True
         atexit.unregister(self.close)
+        looking = self._look_at_server(ANSWER_S) if self.sync != "never" else None
         if not self._feed.close("finish", status, patience_s=patience_s or self.patience_s):
             return
+        if looking is not None:
+            looking.join(ANSWER_S)  # begun before the file was closed, which takes about as long
         if self.sync == "never" and not self._lacks_key:  # without a key, the start of the run said it
             self._say(f"tracked offline; `anchor track sync {self.run_dir}` sends it.")
+
+    def _look_at_server(self, patience_s: float | None = None) -> threading.Thread:
+        """Ask the server beside the run whether it takes anything, and say so once where it does not."""
+
+        def look() -> None:
+            trouble = "" if self._is_told else look_at_server(patience_s)
+            if trouble and not self._is_told:
+                self._is_told = True
+                self._say(
+                    f"{trouble} The run is tracked offline, and sent once the server answers; what was not sent when "
+                    f"the run has ended goes with `anchor track sync {self.run_dir}`."
+                )
+
+        thread = threading.Thread(target=look, name="tracking-server", daemon=True)
+        thread.start()
+        return thread
 
     def _say(self, sentence: str) -> None:
         print(f"anchor train: {sentence}", file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ Batches are what the loader gives. With accumulation an optimizer step takes sev
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning as L
 
@@ -15,6 +15,7 @@ __all__ = [
     "Accumulation",
     "accumulated_batches",
     "accumulation_of",
+    "batches_done",
     "batches_left",
     "batches_seen",
     "steps_planned",
@@ -23,8 +24,17 @@ __all__ = [
 
 
 def batches_seen(trainer: L.Trainer) -> int:
-    """Training batches since the run began; ``global_step`` counts every optimizer's step, which is not the same."""
+    """Training batches since the run began, the present one among them.
+
+    ``global_step`` counts every optimizer's step, which is not the same.
+    """
     return trainer.fit_loop.epoch_loop.total_batch_idx + 1 if trainer.fit_loop.epoch_loop.total_batch_idx >= 0 else 0
+
+
+def batches_done(trainer: L.Trainer) -> int:
+    """Batches that training has learnt from since it began."""
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress
+    return progress.total.processed
 
 
 def accumulated_batches(trainer: L.Trainer) -> int:

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from anchor.files import append_whole, read_records, write_whole
-from lightning_modules.callbacks.place import batches_seen
+from lightning_modules.callbacks.place import batches_done, batches_seen
 
 __all__ = ["MetricsRecord"]
 
@@ -23,6 +23,7 @@ class MetricsRecord(Callback):
     """Append every logged number to ``<run_dir>/metrics.jsonl``: the run's own record, whatever tracker is used.
 
     Each line is one JSON object with ``step`` (batches seen), ``epoch``, ``seconds`` since the start, and the metrics.
+    A run that is stopped or fails ends with a line without metrics, how far it came; one that goes on drops that line.
     Lines that a full disk does not take wait in memory, for no number is a reason to end a run: whether one ends is
     decided where a checkpoint cannot be written.
     """
@@ -35,13 +36,15 @@ class MetricsRecord(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep what led to the step that training goes on from, and drop what came after it."""
-        kept: list[dict[str, Any]] = []
+        before: list[dict[str, Any]] = []
         if trainer.is_global_zero and self.path.is_file():
-            kept = [record for record in read_records(self.path) if record["step"] <= batches_seen(trainer)]
+            before = [record for record in read_records(self.path) if record["step"] <= batches_seen(trainer)]
+        kept = [record for record in before if not is_mark(record)]
+        if trainer.is_global_zero and self.path.is_file():
             write_whole(self.path, "".join(f"{json.dumps(record)}\n" for record in kept))
         validated = [record["step"] for record in kept if any(key.startswith("val/") for key in record)]
         self.validated = validated[-1] if validated else -1
-        before_s = kept[-1].get("seconds", 0.0) if kept else 0.0
+        before_s = before[-1].get("seconds", 0.0) if before else 0.0
         self.started = time.monotonic() - before_s
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
@@ -55,14 +58,21 @@ class MetricsRecord(Callback):
             self.validated = batches_seen(trainer)
             self._write(trainer, "val/")
 
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Where it ended, unless no step was done."""
+        if trainer.is_global_zero and batches_done(trainer):
+            self._append(trainer, batches_done(trainer), {})
+
     def _write(self, trainer: L.Trainer, prefix: str) -> None:
         if not trainer.is_global_zero:
             return
         scores = {key: _plain(value) for key, value in trainer.callback_metrics.items() if key.startswith(prefix)}
-        if not scores:
-            return
+        if scores:
+            self._append(trainer, batches_seen(trainer), scores)
+
+    def _append(self, trainer: L.Trainer, step: int, scores: dict[str, float | None]) -> None:
         seconds = round(time.monotonic() - self.started, 2)
-        record = {"step": batches_seen(trainer), "epoch": trainer.current_epoch, "seconds": seconds, **scores}
+        record = {"step": step, "epoch": trainer.current_epoch, "seconds": seconds, **scores}
         is_new = not self._waiting
         self._waiting += json.dumps(record) + "\n"
         try:
@@ -72,6 +82,11 @@ class MetricsRecord(Callback):
             if is_new:
                 said = f"{self.path} cannot be written ({error.strerror}); its lines wait in memory."
                 print(f"\nanchor train: {said}", file=sys.stderr, flush=True)
+
+
+def is_mark(record: dict[str, Any]) -> bool:
+    """Whether a line says nothing but how far the run came."""
+    return not record.keys() - {"step", "epoch", "seconds"}
 
 
 def _plain(value: Tensor | float) -> float | None:

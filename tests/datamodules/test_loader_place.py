@@ -1,6 +1,10 @@
 """Where a loader stands goes into the checkpoint, and training goes on at that very window."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import lightning as L
 import pytest
@@ -199,6 +203,28 @@ def test_short_passes_leave_no_gradient_behind(numbered_clips, tmp_path):
     keys = fit(numbered_clips, tmp_path / "limited", 8, every=2, **limited)
     assert len(keys) == 16  # two batches for every step, across the epoch's end
     assert keys[:14] == fit(numbered_clips, tmp_path / "whole", 14)
+
+
+FALLS = """
+from stand_ins import NumberedClips
+from test_loader_place import Data
+
+if __name__ == "__main__":
+    batches = iter(Data(NumberedClips(), num_workers=1).train_dataloader())
+    next(batches)
+    raise SystemExit("fell")
+"""
+
+
+def test_a_process_that_falls_with_its_loader_open_ends(tmp_path):
+    (tmp_path / "falls.py").write_text(FALLS)
+    here = Path(__file__).parent
+    paths = os.pathsep.join(map(str, [here, here.parent / "support", here.parents[1]]))
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(tmp_path / "falls.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.endswith("fell\n")
 
 
 def test_another_seed_is_another_order(numbered_clips):

@@ -12,7 +12,7 @@ from saved_networks import save_network
 
 import launch.worker as worker
 from launch import stops
-from launch.checkpoints.place import batches_done
+from lightning_modules.callbacks.place import batches_done
 
 SMALL = [
     "datamodule.batch_size=12", "datamodule.windows_per_clip=1", "trainer.val_check_interval=4",

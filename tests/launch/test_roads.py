@@ -121,9 +121,11 @@ def test_torchrun_by_hand_is_the_same_run(two_cards):
 
 def test_as_many_ranks_as_the_configuration_is_for(two_cards):
     folder, _ = two_cards
-    torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node")
-    said = Marked(folder, *torchrun, "1", "-m", "launch.worker", "run/config.yaml").finish(status=1)
-    assert "1 ranks were started, 1 on this node, and the configuration is for 2, 2 on each node" in said
+    text = (folder / "run" / "config.yaml").read_text()
+    (folder / "one.yaml").write_text(text.replace("devices: 2", "devices: 1"))
+    torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    said = Marked(folder, *torchrun, "-m", "launch.worker", "one.yaml").finish(status=1)
+    assert said.count("2 ranks were started, 2 on this node, and the configuration is for 1, 1 on each node") == 1
 
 
 def test_another_configuration_on_one_rank_is_refused_before_anything_is_built(two_cards):

@@ -73,13 +73,16 @@ def test_one_worker_is_watched_as_well(tmp_path):
     assert dict(run_all(note_and, tasks, 1, refuse)) == {0: "refused", 1: 10}
 
 
-def read_number(_):
-    time.sleep(0.3)  # so that no worker can take both
+def read_number(folder):
+    (folder / str(cards._number)).touch()
+    deadline = time.monotonic() + 60
+    while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:  # so that no worker can take both
+        time.sleep(0.02)
     return cards._number
 
 
-def test_workers_are_numbered():
-    assert sorted(number for _, number in run_all(read_number, [0, 0], 2, refuse)) == [0, 1]
+def test_workers_are_numbered(tmp_path):
+    assert sorted(number for _, number in run_all(read_number, [tmp_path, tmp_path], 2, refuse)) == [0, 1]
 
 
 def test_leaving_early_ends_the_workers(tmp_path):

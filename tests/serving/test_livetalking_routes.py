@@ -134,7 +134,7 @@ def test_its_page_watches_speaks_interrupts_records_and_leaves(lt_server, kind):
         )
         assert stranger.json() == {"code": -1, "msg": "session not found"}, "another browser of the same key"
         assert (await page.post("/interrupt_talk", named))["code"] == 0
-        await asyncio.sleep(0.7)
+        await until(lambda: page.loudest(-10) < 100)  # what was on its way has come
         heard = len(page.frames["audio"])
         await until(lambda: len(page.frames["audio"]) > heard + 25)
         assert page.loudest(heard) < 100

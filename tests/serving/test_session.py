@@ -60,11 +60,13 @@ def test_sound_has_the_clock_of_the_pictures_after_a_while_with_nobody_there(pic
         left = session.tick
         while session.tick < left + 15:
             await asyncio.sleep(0.02)
+        skipped = session.stats.skipped
         viewer = session.hub.join(["h264", "opus", "aac"])
         picture = await viewer.get("h264")
+        most = 4 + session.stats.skipped - skipped  # an encoder begins up to 1024 samples early
         for kind in ("opus", "aac"):
             sound = await viewer.get(kind)
-            assert abs(sound.pts - 1920 * picture.pts) < 4 * 1920, "an encoder begins up to 1024 samples early"
+            assert abs(sound.pts - 1920 * picture.pts) < most * 1920
         await session.close()
 
     run(life())
@@ -74,10 +76,10 @@ def test_what_is_said_comes_out_as_sound_and_picture_of_one_clock(pictures, work
     async def life():
         session, artist, events = make(pictures, workers)
         viewer = session.hub.join(["h264", "opus", "aac"])
-        session.timeline.say(loud(0.4), 0)
+        session.timeline.say(loud(0.8), 0)
         session.start()
         packets = {"h264": [], "opus": [], "aac": []}
-        while len(packets["h264"]) < 30:
+        while session.tick < 40:
             packets["h264"].append(await viewer.get("h264"))
         await session.close()
         for kind in packets:
@@ -85,14 +87,14 @@ def test_what_is_said_comes_out_as_sound_and_picture_of_one_clock(pictures, work
                 packets[kind].append(packet)
         numbers = [packet.pts for packet in packets["h264"]]
         assert_every_tick_has_a_picture(numbers, session)
-        numbers = range(numbers[-1] + 1)
         assert packets["h264"][0].is_key
-        assert len(packets["opus"]) == 2 * len(numbers)
-        assert abs(len(packets["aac"]) * 1024 - len(numbers) * 1920) <= 2 * 1024
+        ticks = len(packets["opus"]) / 2  # a machine without time leaves out pictures, never sound
+        assert 0 <= ticks - (numbers[-1] + 1) <= session.stats.skipped
+        assert abs(len(packets["aac"]) * 1024 - ticks * 1920) <= 2 * 1024
         assert [name for name, _ in events] == ["speaking", "silent"]
         assert session.stats.late == 0
-        assert session.stats.spoken == 10 + 4  # and the mouth closes
-        assert [request.tick for request in artist.requests] == list(range(14))
+        assert session.stats.spoken == 20 + 4  # and the mouth closes
+        assert [request.tick for request in artist.requests] == list(range(24))
         return packets
 
     packets = run(life())
@@ -103,9 +105,9 @@ def test_what_is_said_comes_out_as_sound_and_picture_of_one_clock(pictures, work
         for frame in decoder.decode(av.Packet(packet.data))
     ]
     shown += [frame.to_ndarray(format="rgb24") for frame in decoder.decode(None)]
-    bright = [picture[92:104, 50:78].mean() for picture in shown]
-    assert bright[5] > 205, "the drawn mouth is seen"
-    assert bright[20] < 185, "and gone"
+    bright = {packet.pts: picture[92:104, 50:78].mean() for packet, picture in zip(packets["h264"], shown, strict=True)}
+    assert min(bright[tick] for tick in bright if 4 < tick < 20) > 205, "the drawn mouth is seen"
+    assert max(bright[tick] for tick in bright if tick > 26) < 185, "and gone"
 
 
 def test_a_late_picture_never_holds_up_the_clock(pictures, workers, run):
@@ -151,8 +153,8 @@ def test_nobody_watching_costs_no_encoding(pictures, workers, run):
     async def life():
         session, _, _ = make(pictures, workers)
         session.start()
-        await asyncio.sleep(0.3)
-        assert session.tick >= 2
+        while session.tick < 5:
+            await asyncio.sleep(0.02)
         assert session._painter._video is None
         await session.close()
 

@@ -102,6 +102,7 @@ def test_two_by_two_on_two_ranks_stopped_and_gone_on_with(tmp_path, environment)
     assert process.returncode == 143, err
     assert "4 jobs, 1 done, 1 stopped, 2 waiting" in out
     assert "job 1 stopped: by SIGTERM" in out
+    assert re.search(r"  1 +stopped .*\b\d+ +\d+\.\d +0.001 +1$", out, re.M), out  # with its steps and seconds
     assert "hydra.sweep.dir=sweep goes on" in err
     before = (tmp_path / "sweep" / "0" / "result.json").stat().st_mtime_ns
     process = start(words, tmp_path, environment)

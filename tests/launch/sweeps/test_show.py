@@ -54,6 +54,14 @@ def test_a_half_done_sweep_is_shown_best_first(folder, capsys):
     assert f"best: job 0, {folder / '0' / 'checkpoints' / 'best.ckpt'}" in said
 
 
+def test_a_stopped_job_says_how_far_it_came_also_before_its_first_number(folder, capsys):
+    (folder / "3").mkdir()
+    (folder / "3" / "metrics.jsonl").write_text('{"step": 7, "epoch": 0, "seconds": 1.5}\n')
+    Record("stopped", None, "val/l1", "min", "stopped by SIGTERM").save(folder / "3")
+    rows = [line.split() for line in show(folder, capsys)[1].splitlines()]
+    assert ["3", "stopped", "7", "1.5", "0.01", "tiny"] in rows
+
+
 def test_the_page_is_whole_and_needs_nothing_else(folder, capsys):
     assert show(folder, capsys)[0] == 0
     page = (folder / "sweep.html").read_text()

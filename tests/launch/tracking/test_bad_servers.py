@@ -38,12 +38,19 @@ def test_no_server_changes_a_run(composed, start, tmp_path, monkeypatch, capfd):
     start(composed("generator", *WORDS, run_dir=tmp_path / "csv"))
     lines, weights = outcome(tmp_path / "csv")
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    everything = ""
     with silent_server() as silent, WandbStandIn(last=6, key=SECRET) as dying, WandbStandIn(key=SECRET) as well:
         servers = {"refusing": closed_port(), "silent": silent, "dying": dying.url, "well": well.url}
         for name, url in servers.items():
             monkeypatch.setenv("WANDB_BASE_URL", url)
+            monkeypatch.setattr("launch.tracking.logger.ANSWER_S", 2.0 if name == "silent" else 60.0)
             words = ["logger=wandb", "logger.gradients=true", "logger.gradients_every=2", "logger.sync_patience_s=8"]
             start(composed("generator", *WORDS, *words, run_dir=tmp_path / name))
+            said = capfd.readouterr().err
+            everything += said
+            if name != "dying":  # when it dies depends on how quick the client is
+                assert said.count("The run is tracked offline") == (name != "well")
+                assert (f"`anchor track sync {tmp_path / name}`" in said) == (name != "well")
             found_lines, found_weights = outcome(tmp_path / name)
             assert found_lines == lines, name
             assert all(torch.equal(found_weights[key], value) for key, value in weights.items()), name
@@ -58,7 +65,7 @@ def test_no_server_changes_a_run(composed, start, tmp_path, monkeypatch, capfd):
         assert [row["trainer/step"] for row in sent["history"].values() if "val/l1" in row] == [3, 6]
         assert len(dying.requests) >= 1
     said = capfd.readouterr()
-    assert SECRET not in said.err + said.out
+    assert SECRET not in everything + said.err + said.out
 
 
 @pytest.mark.slow

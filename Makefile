@@ -33,14 +33,16 @@ demo: $(READY)
 test: $(READY)
 	@$(BIN)/python -m pytest -n 2 --durations=10
 
-# Slow tests that use one core: two files of them side by side. The others train on two ranks, one after the other.
-ONE_PROCESS := tests/preprocess tests/shards tests/inference tests/launch/test_resume.py
+# Slow tests, two files of them side by side, the longest first (tests/conftest.py). After them, one by one, what minds
+# the load of the machine: clocks of sessions, watchdogs, and ranks that are watched for what they do.
+ALONE := tests/faults tests/serving tests/launch/test_roads.py tests/launch/test_command.py \
+    tests/launch/sweeps/test_ranks.py tests/launch/mlu/test_ranks_learn_as_one.py tests/launch/mlu/test_serving_on_a_card.py
 SLOW := $(BIN)/python -m pytest -m slow --durations=10 -o addopts="-q --strict-markers"
 
 test-slow: $(READY)
 	@status=0; \
-	$(SLOW) -n 2 --dist loadfile $(ONE_PROCESS) || status=$$?; \
-	$(SLOW) $(addprefix --ignore=,$(ONE_PROCESS)) || status=$$?; \
+	$(SLOW) -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,$(ALONE)) || status=$$?; \
+	$(SLOW) $(ALONE) || status=$$?; \
 	exit $$status
 
 # Random kills of trainings and preprocessings; status 1 where anything was lost.

@@ -13,6 +13,7 @@ from anchor.speech.synthesis import SoundChunk
 __all__ = ["PcmReader"]
 
 MOST_HEADER = 4096  # bytes before the samples of a WAV
+FORMAT_BYTES = 24  # of a WAV's ``fmt `` chunk, its own head among them
 # Codes and texts that are played as noise at full level if they are taken for samples.
 FOREIGN = {b"ID3": "MP3", b"OggS": "Ogg", b"fLaC": "FLAC", b"<": "a page", b"{": "JSON", b"\xff\xf3": "MP3",
            b"\xff\xfb": "MP3", b"\x1aE\xdf\xa3": "WebM"}  # fmt: skip
@@ -75,7 +76,7 @@ class PcmReader:
                     raise ServiceError(f"{self._what} sent a WAV without samples.")
                 return False
             format_place = head.find(b"fmt ", 12, place)
-            if format_place < 0:
+            if not 0 <= format_place <= place - FORMAT_BYTES:
                 raise ServiceError(f"{self._what} sent a WAV that does not say its format.")
             code, channels, rate = struct.unpack_from("<HHI", head, format_place + 8)
             (bits,) = struct.unpack_from("<H", head, format_place + 22)

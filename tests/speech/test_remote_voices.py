@@ -199,6 +199,7 @@ def test_numbers_that_are_none_never_reach_the_ear():
         (wav_header(16_000).replace(b"\x10\x00data", b"\x18\x00data"), "24 bits"),
         (wav_header(4_000), "4000 Hz"),
         (b"RIFF" + bytes(5000), "WAV without samples"),
+        (b"RIFF" + bytes(4) + b"WAVEfmt data", "does not say its format"),
     ],
 )
 def test_a_wav_of_another_kind_says_which(head, words):

@@ -8,9 +8,10 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
+from torch import nn
 
 from anchor.batch import ClipSource
 from anchor.device import resolve_device
@@ -20,8 +21,8 @@ from anchor.evaluation.given import load_given
 from anchor.evaluation.mouths import Judges
 from anchor.evaluation.opening import OpeningReader
 from anchor.faces.landmarks import LandmarkName, make_landmarks
-from anchor.inference import show_progress
-from anchor.models import LipGenerator, SyncNet, WeightKind, load_network
+from anchor.inference import load_generator, show_progress
+from anchor.models import SyncNet, WeightKind, load_network
 from anchor.preprocess.cards import own_card
 from anchor.preprocess.pool import num_workers, run_all
 
@@ -53,10 +54,11 @@ class Bench:
     """A kit set up: its networks on a device, and clips read at the size that everything is measured at."""
 
     device: torch.device
-    generators: dict[str, LipGenerator]
+    generators: dict[str, nn.Module]
+    sizes: dict[str, int]  # px, of the faces that each draws
     judges: Judges
     shelf: ClipShelf
-    shelves: dict[int, ClipShelf]  # by the size that a generator draws at
+    shelves: dict[int, ClipShelf]  # by such a size
 
 
 def set_up(kit: Kit, device: str | None = None) -> Bench:
@@ -68,17 +70,17 @@ def set_up(kit: Kit, device: str | None = None) -> Bench:
         FaceError: the landmark backend asked for is not here.
     """
     where = resolve_device(device or kit.device)
-    expert = cast(SyncNet, _load(kit.expert, "expert", where, kit.weights)) if kit.expert else None
-    generators = {
-        name: cast(LipGenerator, _load(path, "generator", where, kit.weights)) for name, path in kit.generators.items()
-    }
+    expert = cast(SyncNet, load_network(kit.expert, "expert", kit.weights)) if kit.expert else None
+    if expert is not None:
+        expert.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generators = {name: _load_generator(path, where, kit.weights) for name, path in kit.generators.items()}
     given = load_given(kit.lpips, kit.inception, kit.syncnet_weights, where)
     reader = kit.reader.to(where) if kit.reader is not None else None
-    size = next(iter(generators.values()), cast(LipGenerator, expert)).image_size
-    sizes = {size, *(generator.image_size for generator in generators.values())}
-    shelves = {one: ClipShelf(kit.source, one, kit.max_frames) for one in sizes}
+    sizes = {name: int(cast(Any, generator).image_size) for name, generator in generators.items()}
+    size = next(iter(sizes.values()), expert.image_size if expert else 0)
+    shelves = {one: ClipShelf(kit.source, one, kit.max_frames) for one in {size, *sizes.values()}}
     judges = Judges(expert, reader, given, make_landmarks(kit.landmarks))
-    return Bench(where, generators, judges, shelves[size], shelves)
+    return Bench(where, generators, sizes, judges, shelves[size], shelves)
 
 
 def do_all(
@@ -148,10 +150,9 @@ def _lost(item: object) -> _Lost:
     return _Lost()
 
 
-def _load(path: Path, kind: str, device: torch.device, weights: WeightKind) -> torch.nn.Module:
+def _load_generator(path: Path, device: torch.device, weights: WeightKind) -> nn.Module:
     try:
-        net = load_network(path, kind, weights)
+        return load_generator(path, str(device), weights)
     except CheckpointError as error:
-        hint = " An expert is scored with stage=syncnet." if kind == "generator" and "expert" in str(error) else ""
+        hint = " An expert is scored with stage=syncnet." if "expert" in str(error) else ""
         raise CheckpointError(f"{error}{hint}") from None
-    return net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

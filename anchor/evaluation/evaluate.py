@@ -116,6 +116,8 @@ def evaluate(
     print(as_text(record["scores"], record["compared"]))
     for line in expert_lines(record["details"]):
         print(line)
+    for sentence in record["notes"]:
+        print(f"  note: {sentence}")
     for sentence in record["skipped"].values():
         print(f"  skipped: {sentence}")
     print(f"{Path(out) / 'report.html'}  {Path(out) / 'scores.json'}")

@@ -69,9 +69,7 @@ def score_generators(kit: Kit, bench: Bench, clips: Sequence[ClipEntry], asked: 
     """
     found = StageScores()
     size = bench.shelf.image_size
-    for name, generator in bench.generators.items():
-        if generator.image_size != size:
-            found.resized.append(f"{name} ({generator.image_size} px to {size} px)")
+    found.resized = [f"{name} ({own} px to {size} px)" for name, own in bench.sizes.items() if own != size]
     pairs = pair_up(clips, kit.max_frames)
     score = functools.partial(_score_pair, asked)
     by_pair = do_all(score, list(enumerate(pairs)), kit, bench, workers, "draw and measure", "pairs")
@@ -85,7 +83,7 @@ def score_generators(kit: Kit, bench: Bench, clips: Sequence[ClipEntry], asked: 
             hearing.join(one.hearings[name])
         summary, rows = sum_up([one.results[name] for one in by_pair], board)
         verdicts, curves = hearing.verdicts()
-        speed = measure_speed(generator, generator.image_size, asked.batch_size)
+        speed = measure_speed(generator, bench.sizes[name], asked.batch_size)
         found.scores[name] = summary | verdicts | speed
         if name == "ours":
             found.details |= {"pairs": rows, "referee_curves": curves}
@@ -102,7 +100,7 @@ def _score_pair(asked: Asked, bench: Bench, numbered: tuple[int, Pair]) -> _Foun
     drawn_by = {
         name: draw_pair(
             generator,
-            bench.shelves[generator.image_size],
+            bench.shelves[bench.sizes[name]],
             pair,
             reference=asked.reference,
             batch_size=asked.batch_size,

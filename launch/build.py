@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from anchor.errors import CheckpointError, ConfigError
-from anchor.models import check_mel, load_network, read_checkpoint
+from anchor.models import check_mel, is_same, load_network, read_checkpoint
 from anchor.models.perceptual import load_perceptual
 from anchor.timing import WINDOW_FRAMES
 from launch.accelerators import Machine, check_trainer
@@ -219,7 +219,7 @@ def check_resume(path: Path, wanted: Mapping[str, Any]) -> None:
     check_mel(path, checkpoint)
     held = checkpoint["hyper_parameters"]
     for key in ("stage", "net"):  # in this order: of another stage says more than of another network
-        if key in wanted and held.get(key) != wanted[key]:
+        if key in wanted and not is_same(held.get(key), wanted[key]):
             raise CheckpointError(
                 f"{path}: its {key} is {held.get(key)}, and this run's is {wanted[key]}. "
                 "Give another run_dir, or resume=none to start anew."

@@ -3,7 +3,7 @@
 from anchor.models.checkpoint import EMA_STATE, WeightKind, check_mel, load_network, read_checkpoint
 from anchor.models.classic import ClassicGenerator
 from anchor.models.classic_syncnet import ClassicSyncNet
-from anchor.models.describe import build_network, describe
+from anchor.models.describe import build_network, describe, is_same
 from anchor.models.discriminator import ClassicDiscriminator, PatchDiscriminator
 from anchor.models.freezing import digest, freeze, without_gradients
 from anchor.models.generator import LipGenerator, stack_faces
@@ -27,6 +27,7 @@ __all__ = [
     "describe",
     "digest",
     "freeze",
+    "is_same",
     "load_network",
     "read_checkpoint",
     "read_held_out",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from anchor.errors import CheckpointError
 
-__all__ = ["build_network", "check_description", "describe", "network"]
+__all__ = ["build_network", "check_description", "describe", "is_same", "network"]
 
 # What a description may ask for. It comes with weights, from anybody, and costs memory and time before they are looked
 # at: the largest preset, hd384, has 12 million numbers, widths of 384 and lists of 6.
@@ -79,6 +80,20 @@ def _check_options(options: Mapping[str, Any]) -> None:
         most = MOST_PX if name == "image_size" else MOST
         if len(listed) > MOST_LISTED or any(isinstance(one, (int, float)) and not one <= most for one in listed):
             raise ValueError(f"{name} may have numbers up to {most}, {MOST_LISTED} at most")
+
+
+def is_same(one: object, other: object) -> bool:
+    """Whether two descriptions are of one network; an option that one of them leaves out has its default there."""
+    return _filled(one) == _filled(other)
+
+
+def _filled(description: object) -> object:
+    if not isinstance(description, Mapping) or not isinstance(options := description.get("options"), Mapping):
+        return description
+    cls = _REGISTRY.get(str(description.get("name")))
+    parameters = inspect.signature(cls.__init__).parameters.values() if cls is not None else ()
+    defaults = {one.name: _plain(one.default) for one in parameters if one.default is not one.empty}
+    return {**description, "options": {**defaults, **options}}
 
 
 def _plain(value: Any) -> Any:

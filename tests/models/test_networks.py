@@ -9,6 +9,7 @@ from anchor.models import (
     build_network,
     describe,
     freeze,
+    is_same,
     load_network,
     stack_faces,
     without_gradients,
@@ -103,6 +104,17 @@ def test_a_description_rebuilds_the_network(net):
     twin.load_state_dict(net.state_dict())
     assert type(twin) is type(net)
     assert describe(twin) == describe(net)
+
+
+def test_an_option_that_a_description_leaves_out_has_its_default():
+    """So a checkpoint of before an option was there is the same network."""
+    net = describe(LipGenerator(image_size=32, widths=(4, 6, 8), strides=(2, 2, 2)))
+    newer = {**net, "options": {**net["options"], "num_references": 1}}
+    assert is_same(net, newer)
+    assert not is_same(net, {**newer, "options": {**newer["options"], "num_references": 3}})
+    assert not is_same(net, {**net, "name": "ClassicGenerator"})
+    assert not is_same(net, None)
+    assert not is_same({"name": ["LipGenerator"], "options": 7}, net)
 
 
 def test_frozen_survives_train_and_forward():

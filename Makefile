@@ -34,9 +34,8 @@ test: $(READY)
 	@$(BIN)/python -m pytest -n 2 --durations=10
 
 # Slow tests, two files of them side by side, the longest first (tests/conftest.py). After them, one by one, what minds
-# the load of the machine: clocks of sessions, watchdogs, and ranks that are watched for what they do.
-ALONE := tests/faults tests/serving tests/launch/test_roads.py tests/launch/test_command.py \
-    tests/launch/sweeps/test_ranks.py tests/launch/mlu/test_ranks_learn_as_one.py tests/launch/mlu/test_serving_on_a_card.py
+# the load of the machine: clocks of sessions, and ranks that are watched.
+ALONE := tests/faults tests/serving tests/launch/mlu/test_serving_on_a_card.py
 SLOW := $(BIN)/python -m pytest -m slow --durations=10 -o addopts="-q --strict-markers"
 
 test-slow: $(READY)

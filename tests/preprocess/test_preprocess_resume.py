@@ -145,7 +145,7 @@ def test_an_ended_run_leaves_no_process_and_goes_on(tmp_path, flashing, no_model
     source = tmp_path / "source"
     source.mkdir()
     for i in range(10):
-        flashing(source / f"clip{i}.mp4", seconds=6)
+        flashing(source / f"clip{i}.mp4", seconds=3)
     command = [sys.executable, "-m", "anchor", "preprocess", f"source={source}", f"out={tmp_path / 'out'}", "workers=2"]
     command += ["duplicates=keep"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

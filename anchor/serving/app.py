@@ -27,7 +27,6 @@ from anchor.serving.station import Station, UnknownError
 from anchor.serving.streams import send_film, tell_events
 from anchor.serving.talking import add_conversation
 from anchor.serving.webrtc import MOST_SDP, answer_offer
-from anchor.speech.text import clean_text
 
 __all__ = ["make_app"]
 
@@ -137,9 +136,7 @@ def make_app(
     @app.post("/api/sessions/{id}/say", status_code=202)
     async def say(id: str, body: _Say, key: Key = speak) -> dict[str, Any]:
         live = station.find(id, key.name)
-        clean_text(body.text)  # refused before it interrupts anything
-        if body.interrupt:
-            await live.director.interrupt()
+        await station.make_way(live, body.text, body.interrupt)
         return {"utterance": station.say(live, body.text), "epoch": live.session.timeline.epoch}
 
     @app.post("/api/sessions/{id}/interrupt")

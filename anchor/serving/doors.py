@@ -12,7 +12,8 @@ from fastapi.responses import JSONResponse
 
 from anchor.errors import AnchorError
 from anchor.serving.access import Access, Key, RateError
-from anchor.serving.station import RETRY_S, BusyError, UnknownError
+from anchor.serving.admission import RETRY_S, BusyError
+from anchor.serving.station import UnknownError
 from anchor.serving.webrtc import OfferError
 
 __all__ = ["Needs", "OnlyHere", "add_errors", "add_limits"]

@@ -72,7 +72,7 @@ async def hear(station: Station, socket: WebSocket, live: Live) -> None:
         what, sound_L4 = await line.read()
         if what == "begins":
             epoch = timeline.epoch
-            station.admit(live)
+            station.door.admit(live)
         elif what == "ends":
             if sound_L4 is not None:
                 timeline.say(sound_L4, epoch, is_last=True)

@@ -96,7 +96,7 @@ class LiveTalking:
         live = self.find({"sessionid": form.get("sessionid", b"").decode("ascii", "replace")}, request, key)
         if "file" not in form:
             raise ConfigError("The form has no file.")
-        self._station.admit(live)
+        self._station.door.admit(live)
         epoch = live.session.timeline.epoch
         sound_L4 = await asyncio.get_running_loop().run_in_executor(None, read_sound, form["file"])
         before = self._speech.get(live.id)

@@ -16,10 +16,11 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 
 from anchor.errors import AnchorError, ConfigError
 from anchor.serving.access import Access, Key, RateError
+from anchor.serving.admission import RETRY_S, BusyError
 from anchor.serving.conversation import Talks
 from anchor.serving.livetalking import SESSION_COOKIE, LiveTalking
 from anchor.serving.outputs import FILM_TYPE, Ways
-from anchor.serving.station import RETRY_S, BusyError, Station
+from anchor.serving.station import Station
 from anchor.serving.uploads import MOST_AUDIO
 
 __all__ = ["LARGER", "add_livetalking"]

@@ -48,13 +48,13 @@ def prometheus_text(station: Station) -> str:
         ("up_seconds", "gauge", "since the server began", time.monotonic() - station.began),
         ("sessions", "gauge", "open sessions", len(sessions)),
         ("sessions_limit", "gauge", "as many may be open", station.settings.max_sessions),
-        ("sessions_speaking", "gauge", "sessions that have something to say", station.num_speaking),
+        ("sessions_speaking", "gauge", "sessions that have something to say", station.door.num_speaking),
         (
             "sessions_speaking_limit", "gauge", "as many may speak at once, if all show this avatar",
-            {f'avatar="{_label(name)}"': station.limit(name) for name in station.avatars},
+            {f'avatar="{_label(name)}"': station.door.limit(name) for name in station.avatars},
         ),
         ("sessions_opened_total", "counter", "sessions since the start", station.num_opened),
-        ("refused_total", "counter", "requests refused for want of room", station.num_refused),
+        ("refused_total", "counter", "requests refused for want of room", station.door.num_refused),
         ("interruptions_total", "counter", "speech that was cut short", total.interruptions),
         ("viewers", "gauge", "readers of all sessions", sum(session.hub.num_viewers for session in sessions)),
         ("viewer_skew_seconds", "gauge", "greatest skew of sound and picture a page reports", max(skews, default=0)),
@@ -72,12 +72,12 @@ def prometheus_text(station: Station) -> str:
             "batch_seconds", "gauge", "of the drawing process for a batch, as measured when the avatar was opened",
             {
                 f'avatar="{_label(name)}",size="{size}"': seconds
-                for name in station.avatars for size, seconds in station.cost(name).mouths.items()
+                for name in station.avatars for size, seconds in station.door.cost(name).mouths.items()
             },
         ),
         (
             "picture_seconds", "gauge", "of one core for a picture, pasted and encoded with its sound",
-            {f'avatar="{_label(name)}"': station.cost(name).picture_s for name in station.avatars},
+            {f'avatar="{_label(name)}"': station.door.cost(name).picture_s for name in station.avatars},
         ),
         ("speech_waiting_seconds", "gauge", "made and not heard yet", sum(s.timeline.waiting_s for s in sessions)),
         ("speech_starved_total", "counter", "ticks of the open sessions in which a stream was dry",

@@ -21,12 +21,13 @@ from pathlib import Path
 
 from anchor.avatars import provenance
 from anchor.errors import ConfigError, MediaError
+from anchor.serving.admission import BusyError
 from anchor.serving.child import start_child, stop_child
 from anchor.serving.containers import FragmentedMp4
 from anchor.serving.encoding import Packet
 from anchor.serving.feed import KINDS, feed
 from anchor.serving.live import Live
-from anchor.serving.station import BusyError, UnknownError
+from anchor.serving.station import UnknownError
 from anchor.timing import FPS
 
 __all__ = ["GROWING", "Recording", "Recordings"]

@@ -76,12 +76,13 @@ def serve(
     try:
         import uvicorn
 
+        from anchor.serving.admission import Settings
         from anchor.serving.app import make_app
         from anchor.serving.conversation import open_minds
         from anchor.serving.doors import OnlyHere
         from anchor.serving.opened import load_face, open_avatar
         from anchor.serving.outputs import Outputs
-        from anchor.serving.station import Settings, Station
+        from anchor.serving.station import Station
     except ImportError as error:
         raise ConfigError(
             f"anchor serve needs {error.name}, which is not installed. Run `pip install 'virtual-anchor[live]'`."
@@ -133,7 +134,7 @@ def serve(
         for sentence in wrong:
             journal.tell("left_out", {"reason": sentence}, f"anchor serve: left out: {sentence}")
         address = f"{'https' if key else 'http'}://{host}:{bound.getsockname()[1]}/"
-        rooms = {name: station.limit(name) for name in station.avatars}
+        rooms = {name: station.door.limit(name) for name in station.avatars}
         about = {
             "url": address, "device": str(where), "precision": settings.precision, "speaking": rooms,
             "sessions": max_sessions, "pid": os.getpid(), "drawing_pid": station.drawer.pid,
@@ -192,9 +193,9 @@ def _leaving_server(config: Any, station: Any) -> Any:
             self._leaving = loop.create_task(self._leave())
 
         async def _leave(self) -> None:
-            if station.num_speaking:
+            if station.door.num_speaking:
                 sentence = "anchor serve: sessions finish their sentence; once more to end at once"
-                station.journal.tell("finishing", {"speaking": station.num_speaking}, sentence)
+                station.journal.tell("finishing", {"speaking": station.door.num_speaking}, sentence)
             await station.leave()
             self.should_exit = True
 

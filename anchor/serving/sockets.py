@@ -12,8 +12,9 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from anchor.errors import AnchorError, ConfigError
 from anchor.serving.access import Access, RateError
+from anchor.serving.admission import BusyError
 from anchor.serving.live import Live
-from anchor.serving.station import BusyError, Station, UnknownError
+from anchor.serving.station import Station, UnknownError
 
 __all__ = ["first_of", "parse_message", "serve_socket"]
 

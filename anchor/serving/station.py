@@ -9,18 +9,16 @@ import itertools
 import os
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from anchor.errors import AnchorError, ConfigError
 from anchor.ops.mel import log_mel
-from anchor.serving.capacity import MOST, Cost, Room
+from anchor.serving.admission import Admission, Settings
 from anchor.serving.director import Director
 from anchor.serving.drawer import Drawer
 from anchor.serving.drawing import Drawn, Load
@@ -31,16 +29,12 @@ from anchor.serving.session import Session, SessionStats
 from anchor.serving.shelf import Changes, OpenAvatar, Shelf
 from anchor.serving.timeline import HEARD
 from anchor.serving.voices import Speak
+from anchor.speech.text import clean_text
 from anchor.speech.voices import open_voices
 
-__all__ = ["BusyError", "Live", "Settings", "Station", "UnknownError"]
+__all__ = ["Live", "Station", "UnknownError"]
 
-RETRY_S = 10  # what a refused client is told to wait
 QUIET = ("state", "speaking", "silent")  # events that happen all the time: not for the journal
-
-
-class BusyError(AnchorError, RuntimeError):
-    """There is no room for another session, or for another that speaks."""
 
 
 class UnknownError(AnchorError, KeyError):
@@ -48,20 +42,6 @@ class UnknownError(AnchorError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a station runs."""
-
-    device: str = "cpu"
-    precision: str = "float32"
-    threads: int = 1  # of the drawing process
-    workers: int = 0  # threads that paste and encode; 0: one for each core
-    max_sessions: int = 16
-    max_speaking: int = 0  # 0: as many as the machine was measured to keep up with
-    label: str = "AI generated"  # in the corner of every picture; empty for none
-    lease_s: float = 6.0  # a session that nobody watches and nobody asks for is closed after it
 
 
 class Station:
@@ -82,7 +62,6 @@ class Station:
         self.settings, self.journal = settings, journal
         self.first_sound, self.first_lip, self.drawing_s = Histogram(), Histogram(), 0.0
         self.sessions: dict[str, Live] = {}
-        self.num_refused = 0
         self.num_opened = 0
         self.is_leaving = self._has_left = False
         self.began = time.monotonic()
@@ -93,7 +72,7 @@ class Station:
             load, self._take, settings.device, settings.precision, settings.threads, self._tell_journal
         )
         self._shelf = Shelf(open_avatar, self._drawer)
-        self._room = Room(settings.threads, settings.device == "cpu")
+        self.door = Admission(settings, self._shelf, self.sessions, self._tell_journal)
         self._total = SessionStats()  # of sessions that have ended
         self._folder = Path()
         self._workers = ThreadPoolExecutor(settings.workers or os.cpu_count() or 1, thread_name_prefix="picture")
@@ -108,20 +87,6 @@ class Station:
     def avatars(self) -> dict[str, OpenAvatar]:
         """Those that may be picked, by name."""
         return self._shelf.avatars
-
-    @property
-    def num_speaking(self) -> int:
-        """Sessions that have something to say."""
-        return sum(live.is_speaking for live in self.sessions.values())
-
-    def limit(self, avatar: str) -> int:
-        """How many sessions of this avatar alone may speak at once: as asked for, or as its costs allow."""
-        most = self.settings.max_speaking or self.settings.max_sessions
-        return most if self.settings.max_speaking else self._room.limit(self.cost(avatar), min(most, MOST))
-
-    def cost(self, avatar: str) -> Cost:
-        """What a mouth and a picture of it were measured to cost."""
-        return self._shelf.costs[self.avatars[avatar].key]
 
     def total_stats(self) -> SessionStats:
         """Of all sessions since the start."""
@@ -166,10 +131,7 @@ class Station:
             BusyError: there is no room.
         """
         chosen = self._avatar(avatar)
-        if self.is_leaving:
-            raise BusyError("The server is leaving. Try another one.")
-        if len(self.sessions) >= self.settings.max_sessions:
-            self._refuse(f"{len(self.sessions)} sessions are open, and there is no room for more. Try again later.")
+        self.door.let_in(self.is_leaving)
         number = next(self._numbers)
         events: list[Live] = []
 
@@ -202,23 +164,15 @@ class Station:
         live.touch()
         return live
 
-    def admit(self, live: Live) -> None:
-        """See that one more may speak.
+    async def make_way(self, live: Live, text: str, interrupt: bool) -> None:
+        """Before a text: refuse one without a word, and only then interrupt, where that is asked for.
 
         Raises:
-            BusyError: as many others speak as the machine can draw.
+            ConfigError: the text has no word.
         """
-        if live.is_speaking:
-            return
-        keys = Counter(one.session.avatar for one in self.sessions.values() if one.is_speaking)
-        count = keys.total()
-        keys[live.session.avatar] += 1
-        most = self.settings.max_speaking
-        if count >= most if most else not self._room.holds(keys, self._shelf.costs):
-            self._refuse(
-                f"{count} sessions are speaking, as many as this machine keeps at 25 pictures a second. "
-                "Try again later."
-            )
+        clean_text(text)
+        if interrupt:
+            await live.director.interrupt()
 
     def say(self, live: Live, text: Any) -> int:
         """Let a session speak; the number of its utterance.
@@ -226,7 +180,7 @@ class Station:
         Raises:
             BusyError: as many others speak as the machine can draw.
         """
-        self.admit(live)
+        self.door.admit(live)
         was_speaking = live.is_speaking
         number = live.director.say(text)
         if not was_speaking:
@@ -273,9 +227,9 @@ class Station:
         if self._has_left:
             return
         self.is_leaving = self._has_left = True
-        self._tell_journal("leaving", {"speaking": self.num_speaking})
+        self._tell_journal("leaving", {"speaking": self.door.num_speaking})
         deadline = time.monotonic() + patience_s
-        while self.num_speaking and time.monotonic() < deadline:
+        while self.door.num_speaking and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
         if self._reaper is not None:
             self._reaper.cancel()
@@ -289,11 +243,6 @@ class Station:
         if chosen is None:
             raise UnknownError(f"There is no avatar {name!r}. There are {', '.join(self.avatars) or 'none'}.")
         return chosen
-
-    def _refuse(self, sentence: str) -> NoReturn:
-        self.num_refused += 1
-        self._tell_journal("refused", {"reason": sentence})
-        raise BusyError(sentence)
 
     def _tell_journal(self, name: str, about: Mapping[str, object]) -> None:
         if self.journal is not None:

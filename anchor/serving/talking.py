@@ -14,7 +14,6 @@ from anchor.serving.doors import Needs
 from anchor.serving.listening import Ears, listen
 from anchor.serving.sockets import serve_socket
 from anchor.serving.station import Station
-from anchor.speech.text import clean_text
 
 __all__ = ["add_conversation"]
 
@@ -36,9 +35,7 @@ def add_conversation(app: FastAPI, station: Station, access: Access, minds: Mind
     @app.post("/api/sessions/{id}/chat", status_code=202)
     async def chat(id: str, body: _Chat, key: Key = speak) -> dict[str, Any]:
         live = station.find(id, key.name)
-        clean_text(body.text)  # refused before it interrupts anything
-        if body.interrupt:
-            await live.director.interrupt()
+        await station.make_way(live, body.text, body.interrupt)
         return {"utterance": talks.ask(live, body.text), "epoch": live.session.timeline.epoch}
 
     @app.websocket("/api/sessions/{id}/microphone")

@@ -1,6 +1,7 @@
 """The page that asks and listens, in Chromium: its microphone plays speech made here; model and recogniser stand in."""
 
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from talk_servers import TalkServer
 
 from anchor.serving.conversation import Minds
 from anchor.serving.language_model import LanguageModel
+from anchor.serving.outputs import Outputs
 from anchor.speech.espeak import speak
 
 pytestmark = [
@@ -38,7 +40,8 @@ def talk():
 def server(tmp_path, talk):
     folder = tmp_path / "avatars"
     (folder / "ann").mkdir(parents=True)
-    running = Server(folder, minds=Minds(LanguageModel(f"{talk.url}/v1", "small"), Hearer()))
+    minds, outputs = Minds(LanguageModel(f"{talk.url}/v1", "small"), Hearer()), Outputs(tmp_path / "films")
+    running = Server(folder, minds=minds, outputs=outputs)
     yield running
     running.stop()
 
@@ -63,7 +66,7 @@ def browser(tmp_path):
         running.close()
 
 
-def test_a_question_is_typed_and_another_spoken(server, browser, talk):
+def test_a_question_is_typed_and_another_spoken_and_the_answer_is_recorded(server, browser, talk):
     page = Page(browser, server.url)
     events = server.station.sessions[page.id].events
 
@@ -80,5 +83,23 @@ def test_a_question_is_typed_and_another_spoken(server, browser, talk):
     wait_for(lambda: len(talk.paths()) >= 2)
     page.page.locator("#free").uncheck()
     wait_for(lambda: not server.station.sessions[page.id].session.taps)
+    record(page, server)
     assert page.faults == []
     page.close()
+
+
+def record(page, server):
+    """The button begins a film and ends it; then the film can be saved, and it is one."""
+    button, told = page.page.locator("#record"), page.page.locator("#recorded")
+    assert button.inner_text() == "Record"
+    button.click()
+    wait_for(lambda: button.inner_text() == "End recording")
+    assert "on" in button.get_attribute("class").split()
+    wait_for(lambda: told.inner_text() not in ("", "0 s"))  # seconds are counted
+    button.click()
+    wait_for(lambda: button.inner_text() == "Record")
+    with page.page.expect_download() as saving:
+        told.locator("button", has_text="Save the film").click()
+    (kept,) = server.ways.recordings.folder.glob("*.mp4")
+    assert saving.value.suggested_filename == kept.name
+    assert Path(saving.value.path()).read_bytes() == kept.read_bytes()

@@ -16,9 +16,10 @@ import pytest
 from live_server import open_avatar
 
 from anchor.errors import ConfigError
+from anchor.serving.admission import BusyError, Settings
 from anchor.serving.recording import GROWING, Recordings
 from anchor.serving.sound import make_sound
-from anchor.serving.station import BusyError, Settings, Station, UnknownError
+from anchor.serving.station import Station, UnknownError
 from anchor.timing import FPS
 
 
@@ -207,7 +208,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from live_server import open_avatar
 from anchor.serving.recording import Recordings
-from anchor.serving.station import Settings, Station
+from anchor.serving.admission import Settings
+from anchor.serving.station import Station
 
 async def main():
     station = Station(open_avatar, None, Settings())

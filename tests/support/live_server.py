@@ -15,11 +15,12 @@ from torch import nn
 
 from anchor.errors import AnchorError
 from anchor.serving.access import Access
+from anchor.serving.admission import Settings
 from anchor.serving.app import make_app
 from anchor.serving.avatar import Action
 from anchor.serving.drawing import Face
 from anchor.serving.shelf import OpenAvatar
-from anchor.serving.station import Settings, Station
+from anchor.serving.station import Station
 
 SIZE = 96
 

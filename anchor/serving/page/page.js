@@ -274,7 +274,7 @@ function showRecording(film) {
   $("record").dataset.text = isRecorded ? "stopRecord" : "record";
   $("record").textContent = WORDS[language][$("record").dataset.text];
   if (film.reason) notice(film.reason);
-  $("recorded").replaceChildren(`${Math.round(film.seconds)} s `);
+  $("recorded").replaceChildren(`${Math.round(film.seconds)} s`);
   if (film.state !== "finished") return;
   const save = Object.assign(document.createElement("button"), { type: "button", textContent: WORDS[language].keep });
   save.onclick = attempt(async () => {

@@ -1,0 +1,102 @@
+"""Who may come in and who may speak: what an operator allows, and what the machine was measured to keep up with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from anchor.errors import AnchorError
+from anchor.serving.capacity import MOST, Cost, Room
+from anchor.serving.live import Live
+from anchor.serving.shelf import Shelf
+
+__all__ = ["RETRY_S", "Admission", "BusyError", "Settings"]
+
+RETRY_S = 10  # what a refused client is told to wait
+
+
+class BusyError(AnchorError, RuntimeError):
+    """There is no room for another session, or for another that speaks."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a station runs."""
+
+    device: str = "cpu"
+    precision: str = "float32"
+    threads: int = 1  # of the drawing process
+    workers: int = 0  # threads that paste and encode; 0: one for each core
+    max_sessions: int = 16
+    max_speaking: int = 0  # 0: as many as the machine was measured to keep up with
+    label: str = "AI generated"  # in the corner of every picture; empty for none
+    lease_s: float = 6.0  # a session that nobody watches and nobody asks for is closed after it
+
+
+class Admission:
+    """A station's room.
+
+    Args:
+        settings: see :class:`Settings`.
+        shelf: the avatars, and what each was measured to cost.
+        sessions: those that are open, by id; the station's own.
+        tell: called with ("refused", why).
+    """
+
+    def __init__(
+        self, settings: Settings, shelf: Shelf, sessions: Mapping[str, Live],
+        tell: Callable[[str, Mapping[str, object]], None],
+    ) -> None:  # fmt: skip
+        self.num_refused = 0
+        self._settings, self._shelf, self._sessions, self._tell = settings, shelf, sessions, tell
+        self._room = Room(settings.threads, settings.device == "cpu")
+
+    @property
+    def num_speaking(self) -> int:
+        """Sessions that have something to say."""
+        return sum(live.is_speaking for live in self._sessions.values())
+
+    def limit(self, avatar: str) -> int:
+        """How many sessions of this avatar alone may speak at once: as asked for, or as its costs allow."""
+        most = self._settings.max_speaking or self._settings.max_sessions
+        return most if self._settings.max_speaking else self._room.limit(self.cost(avatar), min(most, MOST))
+
+    def cost(self, avatar: str) -> Cost:
+        """What a mouth and a picture of it were measured to cost."""
+        return self._shelf.costs[self._shelf.avatars[avatar].key]
+
+    def let_in(self, is_leaving: bool) -> None:
+        """See that one more session may be opened.
+
+        Raises:
+            BusyError: the server is leaving, or as many are open as may be.
+        """
+        if is_leaving:
+            raise BusyError("The server is leaving. Try another one.")
+        if len(self._sessions) >= self._settings.max_sessions:
+            self._refuse(f"{len(self._sessions)} sessions are open, and there is no room for more. Try again later.")
+
+    def admit(self, live: Live) -> None:
+        """See that one more may speak.
+
+        Raises:
+            BusyError: as many others speak as the machine can draw.
+        """
+        if live.is_speaking:
+            return
+        keys = Counter(one.session.avatar for one in self._sessions.values() if one.is_speaking)
+        count = sum(keys.values())
+        keys[live.session.avatar] += 1
+        most = self._settings.max_speaking
+        if count >= most if most else not self._room.holds(keys, self._shelf.costs):
+            self._refuse(
+                f"{count} sessions are speaking, as many as this machine keeps at 25 pictures a second. "
+                "Try again later."
+            )
+
+    def _refuse(self, sentence: str) -> NoReturn:
+        self.num_refused += 1
+        self._tell("refused", {"reason": sentence})
+        raise BusyError(sentence)

@@ -3,9 +3,9 @@
     python benchmarks/listening.py [noises=white:-50,brown:-34] [echoes=-20,-10] [levels=-26,-20,-14] [seed=0]
 
 noises: colour:dB of full scale. echoes: the anchor's own voice of -20 dB, so many dB lower, from a made-up room, over
-white noise of -54 dB. Into each, eight sentences of espeak-ng at every level (RMS, dB of full scale): milliseconds from the
-first sample above 0.02 to the beginning that is told, how many are missed within 1.5 s, how often something began
-before anybody spoke.
+white noise of -54 dB. Into each, eight sentences of espeak-ng at every level (RMS, dB of full scale): milliseconds
+from the first sample above 0.02 to the beginning that is told, how many are missed within 1.5 s, how often something
+began before anybody spoke.
 """
 
 from __future__ import annotations

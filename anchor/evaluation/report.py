@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ main{max-width:1120px;margin:0 auto;padding:28px 20px 60px}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:36px 0 4px}
 p{margin:4px 0 12px}.soft{color:var(--soft)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 14px;margin:10px 0;font-size:13px}
-dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
+dt{color:var(--soft)}dd{margin:0}dd,li{overflow-wrap:anywhere}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(230px,1fr));gap:12px;margin:18px 0}
 .tile{background:var(--card);border:1px solid var(--edge);border-radius:10px;padding:12px 16px}
 .tile b{display:block;font-size:25px;font-weight:600;color:var(--mark);font-variant-numeric:tabular-nums}
@@ -125,11 +125,12 @@ def render_report(record: Mapping[str, Any], shown: Shown, runs: Sequence[Run]) 
 
 
 def _head(record: Mapping[str, Any]) -> str:
+    speakers = {clip["speaker"] for clip in record["clips"]}
     facts = {
         "generator": record["checkpoint"] if record["stage"] != "syncnet" else None,
         "expert": record["expert"],
         "data": f"{record['data']}, split {record['split']}",
-        "clips": f"{len(record['clips'])} clips of {len({clip['speaker'] for clip in record['clips']})} speakers, "
+        "clips": f"{_count(record['clips'], 'clip')} of {_count(speakers, 'speaker')}, "
         f"{sum(clip['num_frames'] for clip in record['clips']) / FPS:.0f} s",
         "held out by": record["held_out_by"],
         "protocols": ", ".join(record["protocols"]) or None,
@@ -143,6 +144,10 @@ def _head(record: Mapping[str, Any]) -> str:
         f"<dt>{name}</dt><dd>{html.escape(str(value))}</dd>" for name, value in facts.items() if value is not None
     )
     return f"<h1>Evaluation: {html.escape(record['stage'])}</h1><dl>{lines}</dl>"
+
+
+def _count(things: Sized, noun: str) -> str:
+    return f"{len(things)} {noun}{'s' * (len(things) != 1)}"
 
 
 def _tiles(scores: Mapping[str, float]) -> str:

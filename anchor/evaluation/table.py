@@ -47,12 +47,12 @@ def rows_of(
 def as_text(scores: Mapping[str, float], compared: Mapping[str, Any]) -> str:
     """All of it for the terminal; ``compared`` are the other generators of scores.json."""
     head = "".join(f"{name:>10}" for name in ("ours", *compared, "real", "control"))
-    lines = [f"  {'':<40}{head}"]
+    lines = [f"  {'':<42}{head}"]
     for group, _, rows in rows_of(scores, {name: other["scores"] for name, other in compared.items()}):
         lines.append(f"  {group}")
         for line in rows:
             cells = (line.ours, *line.others, line.real, line.control)
-            lines.append(f"    {line.row.label:<38}" + "".join(f"{cell:>10}" for cell in cells))
+            lines.append(f"    {line.row.label:<40}" + "".join(f"{cell:>10}" for cell in cells))
     return "\n".join(lines)
 
 

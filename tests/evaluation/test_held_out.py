@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from report_pages import check_page, is_finite
 
-from anchor.evaluation import evaluate_source
+from anchor.evaluation import evaluate, evaluate_source
 from anchor.timing import MEL_FLOOR
 
 
@@ -47,6 +47,16 @@ def test_one_speaker_is_said(tmp_path, minutes, small_generator, save_network):
     assert any("called foreign is this person's own" in note for note in record["notes"])
     assert not any(name.startswith(("silence/", "person/")) for name in record["scores"])
     assert not any("dub/referee" in name for name in record["scores"])
+
+
+def test_the_terminal_says_what_must_be_read_with_the_scores(
+    tmp_path, minutes, small_expert, save_network, monkeypatch, capsys
+):
+    monkeypatch.setattr("anchor.shards.ShardSet", lambda data: HeldOutMinutes(minutes, 1))  # in the place of shards
+    evaluate(data="set", out=tmp_path / "out", stage="syncnet", checkpoint=save_network(small_expert), device="cpu")
+    printed = capsys.readouterr().out
+    assert "note: The set holds one speaker" in printed
+    assert "pair accuracy" in printed
 
 
 def test_silence_only_is_scored_without_a_verdict(tmp_path, minutes, small_generator, small_expert, save_network):

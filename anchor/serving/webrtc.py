@@ -81,6 +81,8 @@ async def answer_offer(hub: Hub, sdp: str) -> tuple[RTCPeerConnection, str]:
     """
     if len(sdp) > MOST_SDP:
         raise OfferError(f"The offer has {len(sdp)} bytes; at most {MOST_SDP} are read.")
+    if not {"m=video", "m=audio"} <= {line.partition(" ")[0] for line in sdp.splitlines()}:
+        raise OfferError("This offer cannot be answered: it is no SDP that asks for a picture and for sound.")
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))  # no server of somebody else's is asked
     viewer = hub.join(["h264", "opus"])
 

@@ -105,6 +105,13 @@ def test_bad_requests_get_a_status_and_a_sentence(http, path, body, status):
     assert answer.json()
 
 
+@pytest.mark.parametrize("sdp", ["", "v=0", "\x00" * 99, "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n"])
+def test_an_offer_that_is_none_is_told_what_an_offer_is(http, sdp):
+    answer = http.post(f"/api/sessions/{opened(http)}/offer", json={"sdp": sdp})
+    assert answer.status_code == 400
+    assert "asks for a picture and for sound" in answer.json()["error"]
+
+
 def test_a_request_is_bounded_before_it_is_read(http):
     assert http.post("/api/sessions", content=b" " * 300_000).status_code == 413
     assert http.post("/api/sessions", content=iter([b"{}"])).status_code == 413  # no length

@@ -136,12 +136,17 @@ def test_offers_that_are_none_and_viewers_that_never_come(command, http):
 
 
 def test_avatars_are_exchanged_on_a_signal(command, http):
-    id = opened(http)
     folder = command.avatars
     build_coded(folder / "eve")
     (folder / "wrong").mkdir()
+    id = opened(http)
     command.process.send_signal(signal.SIGHUP)
-    line = wait_for(lambda: told(command, "reloaded"), 60)[0]
+
+    def reloaded():
+        http.get(f"/api/sessions/{id}").raise_for_status()  # its lease goes on, however long it takes
+        return told(command, "reloaded")
+
+    line = wait_for(reloaded, 60)[0]
     assert line["added"] == ["eve"]
     assert "wrong" in line["refused"][0]
     assert http.post(f"/api/sessions/{id}/avatar", json={"name": "eve"}).json() == {"avatar": "eve"}

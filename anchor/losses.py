@@ -27,6 +27,7 @@ __all__ = [
     "pair_loss",
     "pairwise_loss",
     "pyramid_loss",
+    "steady_loss",
     "sync_loss",
     "weighted_l1",
 ]
@@ -35,6 +36,7 @@ MAX_SCALE = 100.0  # the inverse temperature's bound in CLIP (Radford et al. 202
 PROBABILITY_FLOOR = 1e-3  # a wrong pair costs at most ln(1000) = 6.9 and pulls with at most 1000
 
 BLOCK = 4  # px: sensor noise, which no generator draws, is no jitter; as in anchor.metrics.jitter
+FEATURE_AT_REST = 1e-3  # a tenth of what features of a speaking man's face change by from frame to frame
 HALF_LEVEL = 0.5 / 127.5  # half a grey level of pictures in [-1, 1]
 
 
@@ -173,6 +175,24 @@ def jitter_loss(output_BTCHW: Tensor, real_BTCHW: Tensor, weight_HW: Tensor, wei
     """
     output_B, real_B = (_amount(x, weight_HW) for x in (output_BTCHW, real_BTCHW))
     return _mean((output_B / real_B).log().abs(), weight_B)
+
+
+def steady_loss(own: Sequence[Tensor], base: Sequence[Tensor], weight_B: Tensor | None = None) -> Tensor:
+    """How differently feature maps change in time from those of the network they come from; a mean over the maps.
+
+    Maps are (B, T, C, H, W). Of each ``mean h(d own - d base) / (mean |d base| + e)`` in every window, with ``d`` the
+    difference in time and ``h`` the absolute value, rounded off below ``e`` (Huber 1964) so that rounding errors pull
+    with next to nothing: 0 where what was learnt is the same in all frames of a window, as who somebody is should be.
+    """
+    parts = []
+    for own_BTCHW, base_BTCHW in zip(own, base, strict=True):
+        change_BTCHW = base_BTCHW.float().diff(dim=1)
+        apart_BTCHW = F.smooth_l1_loss(
+            own_BTCHW.float().diff(dim=1), change_BTCHW, beta=FEATURE_AT_REST, reduction="none"
+        )
+        change_B = change_BTCHW.abs().flatten(1).mean(1)
+        parts.append(_mean(apart_BTCHW.flatten(1).mean(1) / (change_B + FEATURE_AT_REST), weight_B))
+    return torch.stack(parts).mean()
 
 
 def hinge_discriminator_loss(real_score: Tensor, fake_score: Tensor, weight_B: Tensor | None = None) -> Tensor:

@@ -1,14 +1,15 @@
 """What tuning to one person is worth: the base, its Identity Encoder tuned, everything tuned, and learnt from scratch.
 
     python benchmarks/person_table.py VIDEO.mp4 OTHERS [out=FOLDER] [material=12,25,49] [drawn=12,60,300]
-        [speakers=30] [expert_steps=300] [base_steps=900] [steps=200] [seeds=0] [model=tiny]
+        [speakers=30] [expert_steps=300] [base_steps=900] [steps=200] [seeds=0] [model=tiny] [long=true]
+        [landmarks=auto]
 
 VIDEO is one person, OTHERS a folder of other people's videos. The last 10 s of VIDEO, and of a drawn person's five
 minutes, are held out: nothing learns from them, and everything is scored on them by ``anchor evaluate``. Expert and
 base learn from drawn speakers and from OTHERS, never from the two persons. Each person is tuned on the first so many
-seconds (``material``, ``drawn``). Rows that learn have the same number of steps, of batches of six windows; "from
-scratch, long" has the base's steps. What is in the folder is not made again: the same command goes on, and prints the
-table.
+seconds (``material``, ``drawn``; nothing leaves that person out). Rows that learn have the same number of steps, of
+batches of six windows; "from scratch, long" has the base's steps and the most material, and comes last. What is in the
+folder is not made again: the same command goes on, and prints the table.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 DEFAULTS = {
     "out": "person-table", "material": "12,25,49", "drawn": "12,60,300", "speakers": "30", "expert_steps": "300",
     "base_steps": "900", "steps": "200", "seeds": "0", "model": "tiny",
+    "landmarks": "auto", "long": "true",
 }  # fmt: skip
 COLUMNS: dict[str, Callable[[dict[str, float]], float]] = {
     "mouth PSNR, dB": lambda s: s["self/mouth_psnr"],
@@ -30,9 +32,10 @@ COLUMNS: dict[str, Callable[[dict[str, float]], float]] = {
     "error / copy's": lambda s: 10 ** ((s["copy/mouth_psnr"] - s["self/mouth_psnr"]) / 20),  # root mean square
     "jitter ratio": lambda s: s["self/jitter_ratio"],
     "mouth shape r": lambda s: s["self/shape_r"],
-    "opening r": lambda s: s.get("self/opening_r", float("nan")),
+    "opening r": lambda s: s.get("self/opening_r", s.get("self/landmark_opening_r", float("nan"))),
     "referee's margin": lambda s: s["self/referee_margin"],
     "sharpness": lambda s: s["self/sharpness_ratio"],
+    "moves in silence": lambda s: s["silence/motion_share"],
 }
 
 
@@ -60,7 +63,9 @@ class Table:
         self.synth("people", f"speakers={speakers}", "clips=2", "seconds=4", "silence=0.2", "seed=7")
         self.shards("rendered", f"{self.folder}/people")
         self.shards("others", others, "hold_out_s=1")
-        persons = {"real": (self.shards("real", video, "hold_out_s=10"), self.options["material"])}
+        persons = {}
+        if self.options["material"]:
+            persons["real"] = (self.shards("real", video, "hold_out_s=10"), self.options["material"])
         if drawn:
             longest = max(map(float, drawn.split(",")))
             self.synth("film", "speakers=1", "clips=1", f"seconds={longest + 10:g}", "silence=0.2", "held_out=true")
@@ -68,12 +73,16 @@ class Table:
         general = f"datamodule.path=[{self.folder}/rendered,{self.folder}/others]"
         self.train("expert", "syncnet", "expert_steps", general)
         self.train("base", "generator", "base_steps", general, *self.judge(), *self.early())
-        for seed in self.options["seeds"].split(","):
+        seeds = self.options["seeds"].split(",")
+        for seed in seeds:
             for person, (shards, materials) in persons.items():
                 for seconds in materials.split(","):
-                    self.rows(person, shards, seconds, seed, is_longest=seconds == materials.split(",")[-1])
+                    self.rows(person, shards, seconds, seed)
+        for seed in seeds if self.options["long"] == "true" else []:
+            for person, (shards, materials) in persons.items():
+                self.long_row(person, shards, materials.split(",")[-1], seed)
 
-    def rows(self, person: str, shards: str, seconds: str, seed: str, is_longest: bool) -> None:
+    def rows(self, person: str, shards: str, seconds: str, seed: str) -> None:
         """The rows of one amount of material, with one seed."""
         data = [f"datamodule.path={shards}", f"datamodule.material_s={seconds}", f"seed={seed}"]
         name = f"{person}-{seconds}s-seed{seed}"
@@ -83,11 +92,20 @@ class Table:
         self.train(f"{name}/scratch", "generator", "steps", *data, *self.judge(), *self.early())
         rows = {"base": "base", "identity tuned": f"{name}/identity", "everything tuned": f"{name}/all"}
         rows["from scratch"] = f"{name}/scratch"
-        if is_longest:
-            self.train(f"{name}/long", "generator", "base_steps", *data, *self.judge(), *self.early())
-            rows["from scratch, long"] = f"{name}/long"
-        scores = self.score(name, shards, rows)
-        print(f"\n{person} person, {seconds} s of material, seed {seed}, the last 10 s held out")
+        self.show(f"{person} person, {seconds} s of material, seed {seed}", self.score(name, shards, rows))
+
+    def long_row(self, person: str, shards: str, seconds: str, seed: str) -> None:
+        """From scratch on the most material, in as many steps as the base had."""
+        data = [f"datamodule.path={shards}", f"datamodule.material_s={seconds}", f"seed={seed}"]
+        name = f"{person}-{seconds}s-seed{seed}"
+        self.train(f"{name}/long", "generator", "base_steps", *data, *self.judge(), *self.early())
+        scores = self.score(f"{name}-long", shards, {"from scratch, long": f"{name}/long"})
+        self.show(f"{person} person, {seconds} s of material, seed {seed}, {self.options['base_steps']} steps", scores)
+
+    @staticmethod
+    def show(title: str, scores: dict[str, dict[str, float]]) -> None:
+        """A table."""
+        print(f"\n{title}, the last 10 s held out")
         print("| | " + " | ".join(COLUMNS) + " |\n|" + " --- |" * (1 + len(COLUMNS)))
         for row, one in scores.items():
             print(f"| {row} | " + " | ".join(f"{column(one):.3f}" for column in COLUMNS.values()) + " |", flush=True)
@@ -140,8 +158,9 @@ class Table:
         first, *others = rows
         compare = ",".join(f"{row.replace(' ', '_').replace(',', '')}={self.checkpoint(rows[row])}" for row in others)
         self.once(
-            out / "scores.json", "evaluate", f"data={shards}", "stage=generator", f"out={out}", "protocol=self",
-            f"checkpoint={self.checkpoint(rows[first])}", f"compare={compare}", "films=0", "strips=1", "device=cpu",
+            out / "scores.json", "evaluate", f"data={shards}", "stage=generator", f"out={out}", "protocol=self,silence",
+            f"checkpoint={self.checkpoint(rows[first])}", *([f"compare={compare}"] if others else []),
+            f"landmarks={self.options['landmarks']}", "films=0", "strips=1", "device=cpu",
         )  # fmt: skip
         record = json.loads((out / "scores.json").read_text())
         compared = [one["scores"] for one in record["compared"].values()]

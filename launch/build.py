@@ -29,6 +29,7 @@ from launch.tracking.logger import WandbTracker
 from launch.trainer import Trainer
 from launch.watchdog.callback import Heartbeat
 from lightning_modules.callbacks import HeldOutScores, OverfitCheck, PartialSteps
+from lightning_modules.common import set_aside
 
 __all__ = ["Run", "build", "check_resume"]
 
@@ -50,7 +51,9 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
         AnchorError: a target off the allow-list, a checkpoint that does not fit, an argument a class does not know.
     """
     check_targets(config)
-    module = build_module(config["module"])
+    words = dict(config["module"])
+    landmarks = words.pop("landmarks", "none")
+    module = build_module(words)
     prepare_networks(module, config, machine)
     options = dict(config["datamodule"])
     if repeated := _overfit_batches(config["trainer"]):
@@ -61,6 +64,11 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
     if options.get("references") is None:
         options["references"] = getattr(module.net, "num_references", 1)
     datamodule = _instantiate("datamodule", options)
+    if getattr(module, "landmark_weight", 0):
+        from launch.lips import teach_lips
+
+        datamodule.setup()
+        set_aside(module, "lips", teach_lips(datamodule.source, landmarks, options["image_size"]))
     if machine.strategy == "fsdp2" and not is_overridden("configure_model", module):
         raise ConfigError("accelerator.strategy=fsdp2: this stage does not cut its network up. Use fsdp or ddp.")
     trainer = build_trainer(config, machine, by_hand=not module.automatic_optimization)

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from anchor.batch import LipBatch
 from anchor.errors import ConfigError
-from anchor.losses import affine_loss, sync_loss
+from anchor.losses import affine_loss, steady_loss, sync_loss
 from anchor.models import LipGenerator, SyncNet, build_network, freeze, stack_faces
 from anchor.ops.images import lower_half, to_signed
 from anchor.ops.mel import mel_config_hash
@@ -27,9 +27,11 @@ __all__ = [
     "as_network",
     "check_lr",
     "compare_shapes",
+    "draw_and_compare",
     "draw_mouths",
     "judge_sync",
     "remember",
+    "set_aside",
     "set_up_expert",
 ]
 
@@ -63,17 +65,44 @@ def remember(module: L.LightningModule, about: dict[str, Any]) -> None:
 
 def set_up_expert(module: L.LightningModule, expert: nn.Module | None) -> None:
     """Give ``module`` a frozen judge that its checkpoints do not carry: it has a checkpoint of its own."""
-    judge = freeze(expert) if expert is not None else None
-    object.__setattr__(module, "expert", judge)  # unregistered: no parameters, no state, nothing for DDP to sync
+    set_aside(module, "expert", expert)
+
+
+def set_aside(module: L.LightningModule, name: str, network: nn.Module | None) -> None:
+    """Put a network that does not learn, frozen, beside those of ``module``, as its attribute ``name``.
+
+    It is not registered: no parameters, no state in checkpoints, nothing for DDP to sync, and no trainer moves it.
+    """
+    object.__setattr__(module, name, freeze(network) if network is not None else None)
 
 
 def draw_mouths(net: LipGenerator, batch: LipBatch) -> tuple[Tensor, Tensor]:
     """Generated and real lower halves, both (B, T, C, h, W) in [-1, 1]."""
     faces_BTCHW = to_signed(batch["faces_BTCHW"])
-    references_BTCHW = to_signed(batch["references_BCHW"])[:, None].expand(-1, faces_BTCHW.shape[1], -1, -1, -1)
-    stack_N6HW = stack_faces(faces_BTCHW.flatten(0, 1), references_BTCHW.flatten(0, 1))
-    output_N3hW = net(stack_N6HW, batch["mels_BT1MS"].flatten(0, 1))
+    output_N3hW = net(show_faces(faces_BTCHW, batch), batch["mels_BT1MS"].flatten(0, 1))
     return output_N3hW.unflatten(0, faces_BTCHW.shape[:2]), lower_half(faces_BTCHW)
+
+
+def draw_and_compare(
+    net: LipGenerator, base: LipGenerator | None, batch: LipBatch
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What :func:`draw_mouths` gives and, of a ``base``, how differently its features change in time, 0-d."""
+    if base is None:
+        return *draw_mouths(net, batch), None
+    faces_BTCHW = to_signed(batch["faces_BTCHW"])
+    stack_N6HW, shape = show_faces(faces_BTCHW, batch), faces_BTCHW.shape[:2]
+    output_N3hW, own = net(stack_N6HW, batch["mels_BT1MS"].flatten(0, 1), with_features=True)
+    base.to(output_N3hW.device)
+    with torch.no_grad():
+        before = base.features(stack_N6HW)
+    own, before = ([map_NCHW.unflatten(0, shape) for map_NCHW in maps] for maps in (own, before))
+    return output_N3hW.unflatten(0, shape), lower_half(faces_BTCHW), steady_loss(own, before, batch["weight_B"])
+
+
+def show_faces(faces_BTCHW: Tensor, batch: LipBatch) -> Tensor:
+    """The stacks (N, 3 + 3 R, H, W) of a batch's faces in [-1, 1] and its references."""
+    references_BTCHW = to_signed(batch["references_BCHW"])[:, None].expand(-1, faces_BTCHW.shape[1], -1, -1, -1)
+    return stack_faces(faces_BTCHW.flatten(0, 1), references_BTCHW.flatten(0, 1))
 
 
 def judge_sync(expert: SyncNet, output_BTChW: Tensor, batch: LipBatch) -> Tensor:

@@ -18,6 +18,7 @@ from anchor.losses import (
     pair_loss,
     pairwise_loss,
     pyramid_loss,
+    steady_loss,
     sync_loss,
     weighted_l1,
 )
@@ -100,6 +101,20 @@ def test_jitter_loss_asks_for_the_amount_and_not_for_the_direction():
     assert torch.isfinite(still.grad).all()
 
 
+def test_steady_loss_lets_a_person_be_learnt_and_no_frame_of_him():
+    torch.manual_seed(0)
+    base = [torch.rand(2, 5, 4, 6, 6), torch.rand(2, 5, 8, 3, 3)]
+    person = [maps + torch.randn_like(maps[:, :1]) for maps in base]  # another look, the same in all frames
+    by_heart = [maps + torch.randn_like(maps) for maps in base]
+    assert steady_loss(base, base) == 0
+    assert steady_loss(person, base) < 1e-5
+    assert steady_loss(by_heart, base) > 1
+    assert abs(float(steady_loss([maps * 0 for maps in base], base)) - 1) < 0.05  # features that do not move at all
+    still = torch.zeros(1, 5, 4, 3, 3, requires_grad=True)
+    steady_loss([still], [still.detach()]).backward()
+    assert torch.isfinite(still.grad).all()
+
+
 def test_hinges_rest_when_the_scores_are_clear():
     assert hinge_discriminator_loss(torch.full((4,), 2.0), torch.full((4,), -2.0)) == 0
     assert hinge_generator_loss(torch.full((4,), 3.0)) == -3
@@ -118,6 +133,7 @@ def test_windows_of_weight_zero_change_no_loss_and_the_others_count_as_if_they_w
         (motion_loss(output, real, mask, weight_B), motion_loss(output[:2], real[:2], mask)),
         (motion_loss(output, real, mask, weight_B, 2), motion_loss(output[:2], real[:2], mask, order=2)),
         (jitter_loss(output, real, mask, weight_B), jitter_loss(output[:2], real[:2], mask)),
+        (steady_loss([output], [real], weight_B), steady_loss([output[:2]], [real[:2]])),
         (sync_loss(face, speech, "cosine", weight_B), sync_loss(face[:2], speech[:2])),
         (sync_loss(face, speech, "bce", weight_B), sync_loss(face[:2], speech[:2], "bce")),
         (pair_loss(face, speech, in_sync, weight_B), pair_loss(face[:2], speech[:2], in_sync[:2])),

@@ -5,7 +5,7 @@ from anchor.models.classic import ClassicGenerator
 from anchor.models.classic_syncnet import ClassicSyncNet
 from anchor.models.describe import build_network, describe, is_same
 from anchor.models.discriminator import ClassicDiscriminator, PatchDiscriminator
-from anchor.models.freezing import digest, freeze, without_gradients
+from anchor.models.freezing import digest, freeze, keep_norms, without_gradients
 from anchor.models.generator import LipGenerator, stack_faces
 from anchor.models.held_out import HELD_OUT, HeldOut, read_held_out
 from anchor.models.syncnet import SpeechEncoder, SyncNet
@@ -28,6 +28,7 @@ __all__ = [
     "digest",
     "freeze",
     "is_same",
+    "keep_norms",
     "load_network",
     "read_checkpoint",
     "read_held_out",

@@ -118,11 +118,21 @@ class ClassicGenerator(nn.Module):
         lower_half(keep_1611[:, :3]).zero_()
         self.register_buffer("keep_1611", keep_1611, persistent=False)  # no weight: checkpoints go without it
 
-    def forward(self, face_N6HW: Tensor, mel_N1MS: Tensor) -> Tensor:
-        """Lower halves (N, 3, h, W) in [-1, 1] for face stacks of :func:`stack_faces` and mel windows."""
-        black_N6HW = (face_N6HW + 1) * 0.5 * self.keep_1611
-        logits_N3HW = self.face_decoder(self.identity_encoder(black_N6HW), self.speech_encoder(mel_N1MS))
-        return torch.sigmoid(lower_half(logits_N3HW).float()) * 2 - 1
+    def features(self, face_N6HW: Tensor) -> list[Tensor]:
+        """The Identity Encoder's maps of face stacks, the finest first; it sees what the classic convention shows."""
+        return self.identity_encoder((face_N6HW + 1) * 0.5 * self.keep_1611)  # type: ignore[no-any-return]
+
+    def forward(
+        self, face_N6HW: Tensor, mel_N1MS: Tensor, with_features: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Lower halves (N, 3, h, W) in [-1, 1] for face stacks of :func:`stack_faces` and mel windows.
+
+        ``with_features`` gives the Identity Encoder's maps beside them.
+        """
+        features = self.features(face_N6HW)
+        logits_N3HW = self.face_decoder(features, self.speech_encoder(mel_N1MS))
+        half_N3hW = torch.sigmoid(lower_half(logits_N3HW).float()) * 2 - 1
+        return (half_N3hW, features) if with_features else half_N3hW
 
 
 def check_layout(name: str, image_size: int, width: int) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-__all__ = ["digest", "freeze", "without_gradients"]
+__all__ = ["digest", "freeze", "keep_norms", "without_gradients"]
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -25,6 +25,14 @@ def freeze(net: Net) -> Net:
         module.eval()
         module.train = MethodType(_stay_in_eval, module)  # type: ignore[method-assign]
     return net
+
+
+def keep_norms(net: nn.Module) -> None:
+    """The batch norms of ``net`` go on with the means and spreads they have, for good; gains and shifts still learn."""
+    for module in net.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+            module.train = MethodType(_stay_in_eval, module)  # type: ignore[method-assign]
 
 
 def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:

@@ -124,11 +124,22 @@ class LipGenerator(nn.Module):
         self.speech_encoder = SpeechEncoder(speech_width, embedding_size)
         self.face_decoder = FaceDecoder(widths, strides, sizes, embedding_size)
 
-    def forward(self, face_N6HW: Tensor, mel_N1MS: Tensor) -> Tensor:
-        """Lower halves (N, 3, h, W) in [-1, 1] for face stacks of :func:`stack_faces` and mel windows."""
+    def features(self, face_N6HW: Tensor) -> list[Tensor]:
+        """The Identity Encoder's maps of face stacks, the finest first."""
+        return self.identity_encoder(face_N6HW)  # type: ignore[no-any-return]
+
+    def forward(
+        self, face_N6HW: Tensor, mel_N1MS: Tensor, with_features: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Lower halves (N, 3, h, W) in [-1, 1] for face stacks of :func:`stack_faces` and mel windows.
+
+        ``with_features`` gives the Identity Encoder's maps beside them.
+        """
         speech_ND = F.relu(self.speech_encoder(mel_N1MS))
-        logits_N4hW = self.face_decoder(self.identity_encoder(face_N6HW), speech_ND).float()
+        features = self.features(face_N6HW)
+        logits_N4hW = self.face_decoder(features, speech_ND).float()
         colour_N3hW = torch.sigmoid(logits_N4hW[:, :3]) * 2 - 1
         gate_N1hW = torch.sigmoid(logits_N4hW[:, 3:])
         reference_N3hW = lower_half(face_N6HW[:, 3:6]).float()
-        return reference_N3hW + gate_N1hW * (colour_N3hW - reference_N3hW)
+        half_N3hW = reference_N3hW + gate_N1hW * (colour_N3hW - reference_N3hW)
+        return (half_N3hW, features) if with_features else half_N3hW

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from anchor.errors import ConfigError
-from anchor.evaluation import evaluate_source, meters
+from anchor.evaluation import bench, evaluate_source, meters
 from anchor.evaluation.board import Board
 
 
@@ -70,6 +70,15 @@ def test_two_processes_give_the_report_of_one(tmp_path, speakers, small_generato
     assert two["details"]["pairs"][2]["face"] == one["details"]["pairs"][2]["face"]
     pages = [(tmp_path / str(count) / "report.html").read_text().count("<img") for count in (1, 2)]
     assert pages[0] == pages[1] > 10
+
+
+def test_clips_that_two_processes_died_of_end_in_a_sentence(monkeypatch):
+    def all_die(function, tasks, workers, on_crash):  # a stand-in for the pool, where memory has run out
+        yield from ((number, on_crash(task)) for number, task in enumerate(tasks))
+
+    monkeypatch.setattr(bench, "run_all", all_die)
+    with pytest.raises(ConfigError, match=r"workers=2: .*memory ran out, most likely\. Give fewer workers="):
+        bench.do_all(lambda bench, item: item, [1, 2, 3], None, None, 2, "draw", "clips")
 
 
 def test_no_worker_is_refused(tmp_path, speakers, small_generator, save_network):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ from anchor.guard import check_packages
 from launch.confidential import check_secrets
 from launch.hints import check_names, explain
 from launch.hydra_guard import guard_hydra
+from launch.record import RUN_LOCK, RunRecord
 from launch.yaml_text import check_yaml_folder
 
 __all__ = ["check_run", "compose_run", "train"]
@@ -104,13 +106,28 @@ def _run(config: Any) -> float | None:
 
 
 def _launch(config: Any, spares: Any) -> float | None:
+    """Run the job, alone in its folder; other nodes of a run share it, and meet at their rendezvous."""
+    from launch.locks import claim
+    from launch.sweeps.job import JobExit
+
+    run_dir = _run_dir(config)
+    record = RunRecord(run_dir)
+    with contextlib.ExitStack() as stack:
+        if config.accelerator.get("nodes", 1) == 1:
+            try:
+                stack.enter_context(claim(run_dir / RUN_LOCK, f"{run_dir}: another training runs there"))
+            except ConfigError as error:
+                print(f"anchor train: {error}", file=sys.stderr)
+                raise JobExit(error.status, str(error)) from None
+        return _launch_alone(config, spares, record)
+
+
+def _launch_alone(config: Any, spares: Any, record: RunRecord) -> float | None:
     from omegaconf import OmegaConf
 
     from launch.job import JobError, StoppedError, run_job
-    from launch.record import RunRecord
     from launch.sweeps.job import JobExit
 
-    record = RunRecord(_run_dir(config))
     try:
         path, machine = compose_run(config)
     except AnchorError as error:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from anchor.files import write_whole
 
-__all__ = ["RunRecord"]
+__all__ = ["RUN_LOCK", "RunRecord"]
 
-HYDRAS = {".hydra", "cli.log"}  # written before our code runs
+RUN_LOCK = ".running"  # held by the training that runs in the folder
+HYDRAS = {".hydra", "cli.log", RUN_LOCK}  # written before a run is composed
 
 
 class RunRecord:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def read_seal(path: str | Path) -> Seal | None:
     """The seal of the file at ``path``, unchecked; None where it never had one.
 
     Raises:
-        CheckpointError: it is empty or cut off: an archive without an end.
+        CheckpointError: it is no file, empty or cut off: an archive without an end.
         OSError: it cannot be read.
     """
     return _read(Path(path))[0]
@@ -141,6 +142,8 @@ def _read(path: Path) -> tuple[Seal | None, int, bytes]:
 
 def _read_end(path: Path) -> tuple[int, bytes]:
     """The size of a file and its archive's comment, which is empty where there is none, or no archive."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise CheckpointError(f"{path}: no file, but a folder, a pipe or a device.")  # a pipe would be waited for
     with path.open("rb") as file:
         start = file.read(4)
         size = file.seek(0, os.SEEK_END)

@@ -3,7 +3,11 @@
 import logging
 import os
 
-from launch.record import RunRecord
+import pytest
+
+from anchor.__main__ import main
+from launch.locks import claim
+from launch.record import RUN_LOCK, RunRecord
 
 
 def test_the_configuration_is_put_back_unless_the_run_has_saved(tmp_path):
@@ -54,3 +58,18 @@ def test_the_log_of_a_folder_that_is_gone_is_written_to_no_more(tmp_path):
     RunRecord(tmp_path / "new").leave_nothing()
     assert handler not in root.handlers
     assert not (tmp_path / "new").exists()
+
+
+def test_a_second_training_in_a_folder_is_refused_and_leaves_the_first_alone(tmp_path, monkeypatch, capfd):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    monkeypatch.setattr("launch.spares.count_spares", lambda accelerator: 0)  # no rank is begun with
+    with claim(run_dir / RUN_LOCK, "the first"):
+        with pytest.raises(SystemExit) as leave:
+            main(["train", "experiment=syncnet", "accelerator=cpu", f"run_dir={run_dir}"])
+        assert leave.value.code == 2
+        said = capfd.readouterr().err.strip()
+        assert said.startswith(f"anchor train: {run_dir}: another training runs there (process {os.getpid()} on ")
+        assert said.endswith("Wait for it, or give another folder.")
+        assert "\n" not in said
+        assert {path.name for path in run_dir.iterdir()} <= {RUN_LOCK, ".hydra", "cli.log"}

@@ -284,3 +284,14 @@ def test_a_folder_without_the_right_to_write_is_an_error(run):
         os._exit(9)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert steps(Path(run))["last.ckpt"] == 2
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/nowhere")], ids=["pipe", "link"])
+def test_what_is_no_file_in_the_place_of_a_checkpoint_is_not_waited_for(run, put):
+    """A save, and a start, waited for ever for the other end of a pipe."""
+    (run / "last.ckpt").unlink()
+    put(run / "last.ckpt")
+    chosen = choose_resume(config(run))
+    assert chosen.path == run / "last-previous.ckpt"
+    save(run, 3)
+    assert steps(run) == {"last.ckpt": 3, "last-previous.ckpt": 1}

@@ -7,7 +7,7 @@ import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.rtp import RtcpSrPacket
 
-from anchor.serving.encoding import Packet
+from anchor.serving.encoding import OPUS_FRAME, Packet
 from anchor.serving.hub import Hub
 from anchor.serving.webrtc import answer_offer
 
@@ -50,8 +50,7 @@ def test_pictures_and_sound_are_one_stream_on_one_clock(run):
         await browser.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
         tick = FIRST
         while any(len(ear.reports) < 2 for ear in ears.values()):
-            at = tick * 1920
-            hub.publish(Packet("opus", bytes([0xFC, tick % 256]), at + half, 960, True) for half in (0, 960))
+            hub.publish([Packet("opus", bytes([0xFC, tick % 256]), tick * OPUS_FRAME, OPUS_FRAME, True)])
             await asyncio.sleep(PICTURE_LATER_S)
             hub.publish([Packet("h264", b"\0\0\0\1\x65" + bytes([tick % 250 + 1]), tick, 1, True)])
             tick += 1

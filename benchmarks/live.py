@@ -1,13 +1,14 @@
 """How many people one machine keeps on air, and how quick they are: `anchor serve` with a browser before it.
 
     python benchmarks/live.py [parts=forward,room,ladder,watch,soak] [presets=live96,tiny,wav2lip96] [size=512]
-                              [most=8] [seconds=10] [soak_s=60] [threads=1]
+                              [most=8] [seconds=10] [soak_s=60] [threads=1] [speaking=0]
 
 forward: mouths a second of each preset, all cores, no server. room: how many the server itself says may speak, and that
 one more is refused while those keep their rate. ladder: sessions that all speak, one more at a time, one of them in
 Chromium, until one has less than 24.5 pictures a second, or 1 % of mouths are late. watch: the stopwatch, in Chromium:
 text to sound, text to lip, interruption to silence, delay, skew. soak: as many sessions as there is room for, for
-soak_s: skew at the beginning and the end, memory.
+soak_s: skew at the beginning and the end, memory. speaking= sets how many that are, as max_speaking= of the server.
+Skew is that at the ear: what the browser says of its loudspeaker's buffer counts.
 
 Networks are untrained, pictures are drawn and carry a bar-code, the browser runs on the same cores.
 """
@@ -41,7 +42,7 @@ from live_clients import BEEP_EVERY_S, SENTENCE, TALK, Background, Watcher, beep
 
 OPTIONS = {
     "parts": "forward,room,ladder,watch,soak", "presets": "live96,tiny,wav2lip96", "size": "512", "most": "8",
-    "seconds": "10", "soak_s": "60", "threads": "1",
+    "seconds": "10", "soak_s": "60", "threads": "1", "speaking": "0",
 }  # fmt: skip
 ENOUGH = 24.5  # pictures a second
 GREY = 50  # red of a drawn mouth; at rest it is about 4
@@ -312,7 +313,7 @@ def main() -> None:
             for preset in presets:
                 print(f"{preset}:", flush=True)
                 keys = {"threads": options["threads"]}
-                with serving(work / preset, work, **keys) as command:
+                with serving(work / preset, work, max_speaking=options["speaking"], **keys) as command:
                     if "room" in parts:
                         fill(command, browser, background, seconds)
                     if "watch" in parts:

@@ -86,6 +86,7 @@ def measure_picture(stage: StagePictures) -> float:
         mouth_hSC = np.full((side // 2, side, 3), 128, np.uint8)
         tick = Tick(number, 0, sound_L4, None, 1.0, True)
         began = time.thread_time()
-        painter.paint(tick, Step(picture, False), (picture, mouth_hSC), frozenset({"h264", "opus"}), True, False)
+        painter.sound(tick, frozenset({"opus"}))
+        painter.paint(tick, Step(picture, False), (picture, mouth_hSC), False)
         seconds.append(time.thread_time() - began)
     return float(np.median(seconds))

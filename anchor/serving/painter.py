@@ -1,4 +1,4 @@
-"""The picture of a tick, and both of its streams encoded: all that happens in a worker thread.
+"""The picture and the sound of a tick, encoded: pictures in a worker thread, sound where the clock is.
 
 Shape suffixes: H W pixels of the picture, S side of the crops, h = S // 2, C colour (RGB).
 """
@@ -43,11 +43,8 @@ class Painter:
         self._stage = stage
         self._left, self._dissolved = self._shown, 0
 
-    def paint(
-        self, tick: Tick, step: Step, mouth: tuple[int, np.ndarray] | None, kinds: frozenset[Kind], has_picture: bool,
-        wants_key: bool,
-    ) -> list[Packet]:  # fmt: skip
-        """The packets of one tick, sound first."""
+    def sound(self, tick: Tick, kinds: frozenset[Kind]) -> list[Packet]:
+        """The sound of one tick in those of ``kinds`` that are sound: a third of a millisecond."""
         packets = []
         for kind in ("opus", "aac"):
             if kind not in kinds:
@@ -57,13 +54,15 @@ class Painter:
             if kind not in self._audio or self._audio[kind].position != first_sample:  # nobody listened in between
                 self._audio[kind] = AudioEncoder(kind, first_sample)
             packets += self._audio[kind].encode(tick.sound_L4[:, :3].reshape(-1))
-        if has_picture:
-            if self._video is None:
-                self._video = VideoEncoder(self._stage.width, self._stage.height)
-            if wants_key:
-                self._video.want_key()
-            packets += self._video.encode(self.picture(tick, step, mouth), tick.number)
         return packets
+
+    def paint(self, tick: Tick, step: Step, mouth: tuple[int, np.ndarray] | None, wants_key: bool) -> list[Packet]:
+        """The picture of one tick."""
+        if self._video is None:
+            self._video = VideoEncoder(self._stage.width, self._stage.height)
+        if wants_key:
+            self._video.want_key()
+        return self._video.encode(self.picture(tick, step, mouth), tick.number)
 
     def picture(self, tick: Tick, step: Step, mouth: tuple[int, np.ndarray] | None) -> np.ndarray:
         """uint8 RGB (H, W, 3): the avatar with the mouth of this tick."""
@@ -106,11 +105,6 @@ class Painter:
         result = picture.copy()
         result[place] = (alpha_HW1 * label_HWC + (1 - alpha_HW1) * result[place]).astype(np.uint8)
         return result
-
-    @staticmethod
-    def silence(packets: list[Packet]) -> list[Packet]:
-        """Without the sound: an interruption overtook it."""
-        return [packet for packet in packets if packet.kind == "h264"]
 
 
 @functools.lru_cache(maxsize=8)

@@ -154,6 +154,7 @@ def serve(
     with _free(host, port) as bound:
         config = uvicorn.Config(
             app, log_config=None, access_log=False, ws_max_size=1 << 17, ws_ping_interval=3, ws_ping_timeout=5,
+            ws_per_message_deflate=False,  # films are compressed already
             timeout_graceful_shutdown=25, ssl_certfile=certificate, ssl_keyfile=key, server_header=False,
         )  # fmt: skip
         server = _leaving_server(config, station)

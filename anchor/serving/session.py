@@ -151,8 +151,7 @@ class Session:
         while True:
             due = self._began + self.tick * TICK_S
             wait = due - time.monotonic()
-            if wait > 0:
-                await asyncio.sleep(wait)
+            await asyncio.sleep(max(0.0, wait))  # who is behind lets others have their turn as well
             behind = -wait / TICK_S
             if behind > LOST_TICKS:
                 self._began = time.monotonic() - self.tick * TICK_S
@@ -165,16 +164,15 @@ class Session:
             picture_wanted = "h264" in kinds and behind < LATE_TICKS
             if "h264" in kinds and not picture_wanted:
                 self.stats.skipped += 1
-            if kinds:
-                wants_key = self.hub.take_key_wish() if picture_wanted else False
-                packets = await loop.run_in_executor(
-                    self._workers, self._painter.paint, tick, step, mouth, kinds, picture_wanted, wants_key
-                )
-                if tick.epoch == self.timeline.epoch or not tick.is_speaking:  # an interruption came in between
-                    self.hub.publish(packets)
-                else:
-                    self.hub.publish(self._painter.silence(packets))
+            # Sound first: it is quickly encoded, and a browser takes every pause before it for a network's jitter.
+            self.hub.publish(self._painter.sound(tick, kinds))
             self._tell_first("first_sound", tick.is_speaking)
+            if picture_wanted:
+                self.hub.publish(
+                    await loop.run_in_executor(
+                        self._workers, self._painter.paint, tick, step, mouth, self.hub.take_key_wish()
+                    )
+                )
             self._tell_first("first_lip", mouth is not None)
             self.tick += 1
 

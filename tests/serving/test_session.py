@@ -89,7 +89,7 @@ def test_what_is_said_comes_out_as_sound_and_picture_of_one_clock(pictures, work
         assert_every_tick_has_a_picture(numbers, session)
         assert packets["h264"][0].is_key
         ticks = len(packets["opus"])  # a machine without time leaves out pictures, never sound
-        assert 0 <= ticks - (numbers[-1] + 1) <= session.stats.skipped
+        assert 0 <= ticks - (numbers[-1] + 1) <= session.stats.skipped + 1  # the end may come between the two of a tick
         assert abs(len(packets["aac"]) * 1024 - ticks * 1920) <= 2 * 1024
         assert [name for name, _ in events] == ["speaking", "silent"]
         assert session.stats.late == 0

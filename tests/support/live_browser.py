@@ -1,7 +1,8 @@
 """A browser before the page, and what it sees and hears: the stopwatch of the live tests and of benchmarks/live.py.
 
 Times are seconds of the wall clock, which the browser and the server share when they run on one machine. A picture's
-time is when the browser had it on the page, a sound's when it left the jitter buffer for the loudspeaker.
+time is when the browser had it on the page, a sound's when it left the jitter buffer for the loudspeaker; what the
+loudspeaker's own buffer adds, as the browser tells it, is in the skew alone, for there the viewer's ear decides.
 """
 
 from __future__ import annotations
@@ -62,6 +63,16 @@ async () => {
   if (stream.getAudioTracks().length) tap(); else stream.onaddtrack = tap;
 }
 """.replace("BITS", str(NUM_BITS))
+
+DEVICE = """
+async () => {
+  if (!peer) return 0;
+  for (const report of (await peer.getStats()).values())
+    if (report.type === "media-playout" && report.totalSamplesCount)
+      return report.totalPlayoutDelay / report.totalSamplesCount;
+  return 0;
+}
+"""
 
 
 def chromium_path() -> str | None:
@@ -138,6 +149,7 @@ class Seen:
     shown_N3: np.ndarray  # s, the picture's number, red of the mouth in [0, 255]
     loud_L: np.ndarray  # s, blocks of 3 ms with sound
     began: float  # s, of the session's tick 0
+    device_s: float  # from the jitter buffer to the ear, as the browser says; 0 where it says nothing
 
     @property
     def rate(self) -> float:
@@ -167,9 +179,9 @@ class Seen:
         return [float(t) for i, t in enumerate(times) if i == 0 or t - times[i - 1] > silence]
 
     def skews(self, level: float, apart: float = 0.5) -> np.ndarray:
-        """Seconds by which the mouth is later than its sound, for every beep with a flash near it."""
-        flashes = self.flashes(level)
-        pairs = [(beep, min(flashes, key=lambda flash: abs(flash - beep))) for beep in self.beeps() if flashes]
+        """Seconds by which the mouth is later than its sound at the ear, for every beep with a flash near it."""
+        flashes, beeps = self.flashes(level), [beep + self.device_s for beep in self.beeps()]
+        pairs = [(beep, min(flashes, key=lambda flash: abs(flash - beep))) for beep in beeps if flashes]
         return np.array([flash - beep for beep, flash in pairs if abs(flash - beep) < apart])
 
 
@@ -207,7 +219,7 @@ class Page:
         """All of it."""
         found = self.page.evaluate("meter")
         shown = np.array(found["shown"], float).reshape(-1, 3)
-        return Seen(shown, np.array(found["loud"], float), self.state()["began"])
+        return Seen(shown, np.array(found["loud"], float), self.state()["began"], self.page.evaluate(DEVICE))
 
     def until(self, expression: str, seconds: float = 30.0) -> None:
         """Wait for a JavaScript expression."""

@@ -10,10 +10,11 @@ step as one kernel), ``compile`` (torch.compile). The first of the list is the p
 Every variant is a process of its own with one thread, built by what `anchor train` builds with, on the same drawn
 speakers, the same batches and the same first weights. The processes take turns, a step each, so a busy machine hits all
 alike. A step is everything between two batches: forward, backward, clipping, optimizer, logging; loading is left out.
-Printed are medians over ``steps`` steps after ``warm`` of them: wall milliseconds, CPU seconds, the process's peak
-memory (libraries included), the CPU seconds of the very first step (with ``compile`` nearly all of it the compiler's,
-which finds nothing in its cache), and the model's arithmetic (convolutions and matrix products as PyTorch counts them
-in a plain step) per CPU second as a share of the best matrix product that this program measured in the same precision.
+Printed are medians over ``steps`` steps after ``warm`` of them, two at least: wall milliseconds, CPU seconds, the
+process's peak memory (libraries included), the CPU seconds of the very first step (with ``compile`` nearly all of it
+the compiler's, which finds nothing in its cache), and the model's arithmetic (convolutions and matrix products as
+PyTorch counts them in a plain step) per CPU second as a share of the best matrix product that this program measured in
+the same precision.
 
 ``sync`` is the generator with the sync loss; ``gan`` is the quality stage with what the classic GAN step has: one
 discriminator, no feature matching, no R1, no balance. ``quality`` is as `anchor train` has it, every eighth and
@@ -210,19 +211,24 @@ def stage_words(stage: str, model: str, folder: Path, batch: int, lr: float | No
     return words
 
 
+def warm_steps(options: dict[str, str]) -> int:
+    """At least two: the first step warms up, the second counts, for the quality stage's first one cannot be counted."""
+    return max(2, int(options["warm"]))
+
+
 def compare(stage: str, model: str, names: list[str], words: list[str], options: dict[str, str]) -> None:
     """Print the table of one stage and size."""
-    steps, warm = int(options["steps"]), int(options["warm"])
+    steps, warm = int(options["steps"]), warm_steps(options)
     peaks = measure_peaks()
     variants: list[Variant] = []
     try:
         for name in names:
             variants.append(Variant(name, words))
-            first = variants[-1].step("count" if len(variants) == 1 else "time")
-            gflop = first["gflop"] or gflop  # noqa: F821  # the plain one is the first
-        for _ in range(warm - 1 + steps):
+            variants[-1].step()
+        for turn in range(1, warm + steps):
             for variant in variants:
-                variant.step()
+                variant.step("count" if turn == 1 and variant is variants[0] else "time")
+        gflop = variants[0].replies[1]["gflop"]
     finally:
         for variant in variants:
             variant.end()
@@ -275,7 +281,7 @@ def main() -> None:
                     sys.exit(f"stages={stage} is unknown. Choose of {', '.join(STAGES)}.")
                 batch = int(options["batch"] or BATCH.get(model, (8, 4))[stage != "syncnet"])
                 lr = float(options["lr"]) if options["lr"] else LR.get(model)
-                total = int(options["steps"]) + int(options["warm"])
+                total = int(options["steps"]) + warm_steps(options)
                 words = stage_words(stage, model, Path(folder), batch, lr, total)
                 compare(stage, model, options["variants"].split(","), [*words, *extra], options)
 

@@ -13,7 +13,7 @@ from live_server import Server
 
 from anchor.errors import AnchorError
 from anchor.serving.hub import Hub
-from anchor.serving.streams import hear
+from anchor.serving.incoming import hear
 from anchor.serving.timeline import Timeline
 from anchor.serving.webrtc import answer_offer
 

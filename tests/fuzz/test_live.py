@@ -93,7 +93,7 @@ def test_speech_frames(watch):
     def listen(messages):
         timeline = Timeline()
         live = types.SimpleNamespace(session=types.SimpleNamespace(timeline=timeline), touch=lambda: None)
-        station = types.SimpleNamespace(admit=lambda live: None)
+        station = types.SimpleNamespace(door=types.SimpleNamespace(admit=lambda live: None))
         with pytest.raises(WebSocketDisconnect):
             asyncio.run(hear(station, Socket(messages), live))
         assert timeline.waiting_s < 60

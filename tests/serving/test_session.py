@@ -72,29 +72,31 @@ def test_sound_has_the_clock_of_the_pictures_after_a_while_with_nobody_there(pic
     run(life())
 
 
-def test_what_is_said_comes_out_as_sound_and_picture_of_one_clock(pictures, workers, run):
+def test_what_is_said_comes_out_as_sound_and_picture_of_one_clock(pictures, workers, run, monkeypatch):
+    monkeypatch.setattr("anchor.serving.session.LATE_TICKS", 10_000)  # none is left out, however slow the machine is
+
     async def life():
         session, artist, events = make(pictures, workers)
         viewer = session.hub.join(["h264", "opus", "aac"])
-        session.timeline.say(loud(0.8), 0)
+        session.timeline.say(loud(0.4), 0)
         session.start()
         packets = {"h264": [], "opus": [], "aac": []}
-        while session.tick < 40:
+        while len(packets["h264"]) < 30:
             packets["h264"].append(await viewer.get("h264"))
         await session.close()
         for kind in packets:
             while (packet := await viewer.get(kind)) is not None:
                 packets[kind].append(packet)
         numbers = [packet.pts for packet in packets["h264"]]
-        assert_every_tick_has_a_picture(numbers, session)
+        assert numbers == list(range(len(numbers)))
         assert packets["h264"][0].is_key
-        ticks = len(packets["opus"])  # a machine without time leaves out pictures, never sound
-        assert 0 <= ticks - (numbers[-1] + 1) <= session.stats.skipped + 1  # the end may come between the two of a tick
+        ticks = len(packets["opus"])
+        assert ticks - len(numbers) in (0, 1), "the end may come between the two of a tick"
         assert abs(len(packets["aac"]) * 1024 - ticks * 1920) <= 2 * 1024
         assert [name for name, _ in events] == ["speaking", "silent"]
         assert session.stats.late == 0
-        assert session.stats.spoken == 20 + 4  # and the mouth closes
-        assert [request.tick for request in artist.requests] == list(range(24))
+        assert session.stats.spoken == 10 + 4  # and the mouth closes
+        assert [request.tick for request in artist.requests] == list(range(14))
         return packets
 
     packets = run(life())
@@ -105,9 +107,9 @@ def test_what_is_said_comes_out_as_sound_and_picture_of_one_clock(pictures, work
         for frame in decoder.decode(av.Packet(packet.data))
     ]
     shown += [frame.to_ndarray(format="rgb24") for frame in decoder.decode(None)]
-    bright = {packet.pts: picture[92:104, 50:78].mean() for packet, picture in zip(packets["h264"], shown, strict=True)}
-    assert min(bright[tick] for tick in bright if 4 < tick < 20) > 205, "the drawn mouth is seen"
-    assert max(bright[tick] for tick in bright if tick > 26) < 185, "and gone"
+    bright = [picture[92:104, 50:78].mean() for picture in shown]
+    assert bright[5] > 205, "the drawn mouth is seen"
+    assert bright[20] < 185, "and gone"
 
 
 def test_a_late_picture_never_holds_up_the_clock(pictures, workers, run):

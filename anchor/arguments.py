@@ -121,8 +121,21 @@ def convert(key: str, text: str, kind: Any) -> Any:
     if kind is Path:
         if not text:
             raise ConfigError(f"{key}= needs a path.")
-        return Path(text).expanduser()
+        return user_path(key, text)
     return text
+
+
+def user_path(key: str, text: str) -> Path:
+    """The path that a user wrote for ``key``, where ``~`` and ``~NAME`` are homes.
+
+    Raises:
+        ConfigError: this machine knows no user of that name.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        owner = Path(text).parts[0]
+        raise ConfigError(f"{key}={text}: this machine knows no home of {owner}. Write ./{owner} for a name.") from None
 
 
 def _items(text: str) -> list[str]:

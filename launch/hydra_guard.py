@@ -67,7 +67,8 @@ def check_hydra(options: Any) -> None:
         for place, key, value in _leaves(plain.get(group), f"hydra.{group}"):
             is_call = key in ("()", "class") and not str(value).startswith(LOGGING)
             if is_call or (isinstance(value, str) and ("ext://" in value and value not in STREAMS)):
-                raise ConfigError(f"{place}={value} is not allowed: logging is made of Python's own classes alone.")
+                said = f"{value!s:.300} is not allowed: logging is made of Python's own classes alone."
+                raise ConfigError(f"{place}={said}")
     for name in _group(_group(plain, "job"), "env_set"):
         if name not in ENVIRONMENT:
             raise ConfigError(
@@ -77,14 +78,14 @@ def check_hydra(options: Any) -> None:
     for group in ("launcher", "sweeper"):
         target = _group(plain, group).get("_target_")
         if target is not None and not str(target).startswith(HYDRAS_OWN):
-            raise ConfigError(f"hydra.{group}._target_={target} is not allowed: it is no {group} of Hydra.")
+            raise ConfigError(f"hydra.{group}._target_={target!s:.300} is not allowed: it is no {group} of Hydra.")
     given = [str(word).lstrip("+") for word in _group(plain, "overrides").get("hydra") or []]
     launcher = _group(plain, "launcher")
     for key in SCRIPTS:
         if launcher.get(key) and not any(word.startswith(f"hydra.launcher.{key}") for word in given):
             raise ConfigError(
-                f"hydra.launcher.{key}={launcher[key]} stands in a file, and becomes lines of a shell script. Give it "
-                "on the command line, once you have read it."
+                f"hydra.launcher.{key}={launcher[key]!s:.300} stands in a file, and becomes lines of a shell script. "
+                "Give it on the command line, once you have read it."
             )
 
 

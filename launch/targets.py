@@ -37,7 +37,8 @@ def check_targets(config: Any) -> None:
     """
     for place, text in _texts(config, ""):
         if "${" in text:
-            raise ConfigError(f"{place}={text} is not allowed: an interpolation that is still text after resolving.")
+            said = f"{text:.300} is not allowed: an interpolation that is still text after resolving."
+            raise ConfigError(f"{place}={said}")
     for place, target in _targets(config, ""):
         check_target(place, target)
 
@@ -73,7 +74,7 @@ def check_target(place: str, target: Any, allowed: tuple[str, ...] = ALLOWED) ->
     Raises:
         ConfigError: it does not.
     """
-    where = f"{place or 'config'}._target_={target}"
+    where = f"{place or 'config'}._target_={target!s:.300}"
     if not isinstance(target, str) or not target.startswith(allowed):
         raise ConfigError(f"{where} is not allowed. A target is a class of {', '.join(p[:-1] for p in ALLOWED)}.")
     package = next(prefix for prefix in allowed if target.startswith(prefix))

@@ -158,3 +158,8 @@ def test_a_key_that_is_true_or_false_may_be_a_flag():
         parse_arguments(look, ["--qualify", "qualify=false"])
     with pytest.raises(ConfigError, match="Write key=value"):
         parse_arguments(look, ["--out"])
+
+
+def test_the_home_of_nobody_is_refused():
+    with pytest.raises(ConfigError, match=r"out=~nobody-at-all/x: this machine knows no home of ~nobody-at-all\."):
+        parse_arguments(look, ["a", "out=~nobody-at-all/x"])

@@ -50,7 +50,7 @@ class ClipPictures:
         self._max_kept = max(1, cache_bytes // (size[0] * size[1] * 3 // 2))
         with open_media(self.path) as container:
             video = container.streams.video[0] if container.streams.video else None
-            if video is None or video.codec_context.name != "h264":
+            if video is None or video.codec_context is None or video.codec_context.name != "h264":
                 raise AvatarError(f"{self.path} is no H.264 video. Build the avatar again.")
             if (video.codec_context.width, video.codec_context.height) != size:
                 found = f"{video.codec_context.width}x{video.codec_context.height}"

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from anchor.arguments import user_path
 from anchor.batch import ClipEntry, ClipSource
 from anchor.errors import ConfigError
 from anchor.evaluation.bench import Bench, Kit, device_name, do_all, set_up
@@ -254,7 +255,7 @@ def _named_paths(compare: Sequence[str], main: Path | None) -> dict[str, Path]:
             raise ConfigError(
                 f"compare={part}: write compare=base=PATH,tuned=PATH, each name once; ours, real and copy are taken."
             )
-        named[name] = Path(text).expanduser()
+        named[name] = user_path("compare", text)
     if named and main is None:
         raise ConfigError("compare= sets other generators beside the one of checkpoint=; give that one too.")
     return named

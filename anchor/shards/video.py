@@ -80,6 +80,8 @@ def decode_video(data: bytes, numbers: Sequence[int], num_frames: int, pictures:
                 wanted = wanted[len(group) :]
                 for number, frame in _frames_from(container, stream, group[0]):
                     if number in group:
+                        if number not in places:
+                            raise ValueError(f"it holds frame {number} twice")
                         if (frame.height, frame.width) != pictures.shape[1:3] or frame.format.name not in FORMATS:
                             found = f"{frame.width}x{frame.height} pixels of {frame.format.name}"
                             raise ValueError(f"frame {number} is {found}")

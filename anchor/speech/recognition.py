@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from anchor.arguments import user_path
 from anchor.errors import ConfigError
 from anchor.speech.local import import_extra
 from anchor.timing import SAMPLE_RATE
@@ -100,7 +101,7 @@ def open_recognizer(item: str) -> Recognizer:
         ConfigError: there is no such kind, or it cannot be used; says why.
     """
     kind, _, where = item.partition(":")
-    folder = Path(where).expanduser()
+    folder = user_path("asr", where)
     if kind == "whisper" or kind.removeprefix("sherpa-") in SHERPA_KINDS:
         if not folder.is_dir():
             raise ConfigError(f"asr={item}: {folder} is no folder. Give the one that holds the model.")

@@ -17,10 +17,10 @@ import contextlib
 import os
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
+from anchor.arguments import user_path
 from anchor.errors import ConfigError, ServiceError
 from anchor.speech.http import Bounds, check_address, fetch_json, open_stream
 from anchor.speech.pcm import PcmReader
@@ -83,7 +83,7 @@ class HttpVoice:
         self._prompt: bytes | None = None
         if kind == "cosyvoice" and (path := self._options.pop("prompt_wav", "")):
             try:
-                self._prompt = Path(path).expanduser().read_bytes()
+                self._prompt = user_path("prompt_wav", path).read_bytes()
             except OSError as error:
                 raise ConfigError(f"tts=cosyvoice: prompt_wav={path} cannot be read ({error.strerror}).") from None
         self._speaker: dict[str, Any] | None = None  # of XTTS: numbers that are fetched once

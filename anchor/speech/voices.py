@@ -13,11 +13,11 @@ import itertools
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from anchor.arguments import user_path
 from anchor.errors import AnchorError, ConfigError, ServiceError
 from anchor.speech.remote import KINDS, HttpVoice
 from anchor.speech.synthesis import VOICES, EspeakSynthesizer, SoundChunk, Synthesizer
@@ -177,7 +177,7 @@ def _open(item: str, espeak: Sequence[str], rate: int) -> tuple[Voice, str]:
     if kind in ("piper", "sherpa"):
         from anchor.speech.local import PiperSynthesizer, SherpaSynthesizer
 
-        path = Path(where).expanduser()
+        path = user_path("tts", where)
         return Threaded(PiperSynthesizer(path) if kind == "piper" else SherpaSynthesizer(path)), language
     if kind == "espeak":
         return Threaded(EspeakSynthesizer((where,) if where else espeak, rate)), language

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from anchor.arguments import convert, nearest
+from anchor.arguments import convert, nearest, user_path
 from anchor.errors import ConfigError, MediaError
 from launch.recipes.recipe import Recipe
 
@@ -85,7 +85,7 @@ def _read(key: str, spec: Mapping[str, Any], text: str) -> Any:
         if not isinstance(value, bool) and not spec.get("least", 0) <= value < 1e9:
             raise ConfigError(f"{key}={text} cannot be. Give a number from {spec.get('least', 0)} on.")
         return value
-    return str(Path(text).expanduser()) if spec["kind"] in (*PATHS, "folder") else text
+    return str(user_path(key, text)) if spec["kind"] in (*PATHS, "folder") else text
 
 
 def _look(key: str, kind: str, path: Path) -> None:

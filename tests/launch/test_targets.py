@@ -51,3 +51,10 @@ def test_nothing_is_built_before_the_check(composed, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"callbacks.evil._target_=os.system is not allowed"):
         build(config, machine=None)
     assert not (tmp_path / "evil-was-here").exists()
+
+
+def test_a_refusal_repeats_no_more_than_it_must():
+    for config in ({"_target_": "x" * 70_000}, {"a": {"b": "${" + "x" * 70_000}}):
+        with pytest.raises(ConfigError, match="is not allowed") as caught:
+            check_targets(config)
+        assert len(str(caught.value)) < 1000

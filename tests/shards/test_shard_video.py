@@ -123,6 +123,14 @@ def test_a_video_of_other_size_or_length_is_refused(video):
         decode_video(video, [0], 250, np.zeros((1, 48, 48, 3), np.uint8))
 
 
+def test_a_video_whose_times_stand_still_is_refused(video):
+    table = video.index(b"stts") + 8
+    assert video[table : table + 8] == bytes([0, 0, 0, 1, 0, 0, 0, 34])  # one entry: so many frames, so long each
+    still = video[: table + 8] + bytes(4) + video[table + 12 :]
+    with pytest.raises(ValueError, match="it holds frame 0 twice"):
+        decode_video(still, [0, 3], 34, np.zeros((2, 48, 48, 3), np.uint8))
+
+
 def test_a_missing_encoder_is_said(monkeypatch):
     from anchor.shards import video
 

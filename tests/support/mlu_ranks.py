@@ -75,7 +75,8 @@ def sgd(parameters, lr, betas=None):
 
 
 def make(stage):
-    torch.manual_seed(0)
+    # At seed 0 one block of the fine-tune's pictures has a second difference of 0 but for rounding: its sign is chance.
+    torch.manual_seed(1 if stage == "finetune" else 0)
     about = {"positive": stage == "bce", "affine": stage == "pairwise"}
     expert = SyncNet(image_size=32, width=2, embedding_size=8, **about)
     net = LipGenerator(image_size=32, widths=(4, 6, 8), strides=(2, 2, 2), speech_width=2, embedding_size=8)

@@ -99,7 +99,9 @@ def load_network(path: str | Path, kind: str, weights: WeightKind = "auto") -> n
         try:
             net.load_state_dict(state)
         except RuntimeError as error:
-            raise CheckpointError(f"{path}: its weights do not fit its own description ({error}).") from None
+            raise CheckpointError(
+                f"{path}: its weights do not fit its own description ({_first_line(error)}). Take another checkpoint."
+            ) from None
         return net.eval()
     found = ", ".join(f"{value['kind']!s:.40} ({value.get('name')!s:.40})" for value in held.values()) or "no network"
     found = found[:300]
@@ -108,6 +110,12 @@ def load_network(path: str | Path, kind: str, weights: WeightKind = "auto") -> n
         f"{path}: {'an' if kind == 'expert' else 'a'} {kind} is needed here, and this checkpoint holds {found}. "
         f"Give one that experiment={stage.get(kind, kind)} left."
     )
+
+
+def _first_line(error: RuntimeError) -> str:
+    """The first of the tensors that PyTorch has to say something of, and how many more there are."""
+    first, *others = str(error).split("\n\t")[1:] or [str(error)]
+    return f"{' '.join(first.split())[:300].rstrip('.')}{f', and {len(others)} more' * bool(others)}"
 
 
 def _choose(checkpoint: dict[str, Any], prefix: str, weights: WeightKind, path: str | Path) -> dict[str, Any]:

@@ -189,12 +189,17 @@ def climb(command: Command, browser: Any, background: Background, most: int, sec
     crowd.leave()
 
 
-def fill(command: Command, browser: Any, background: Background, seconds: float) -> None:
-    """As many as there is room for, and one more that is refused."""
-    room = room_of(command)
-    crowd = Crowd(command, browser, background)
+def full_house(command: Command, browser: Any, background: Background) -> tuple[int, Crowd]:
+    """As many sessions as the server has room for, and how many that are; all speak."""
+    room, crowd = room_of(command), Crowd(command, browser, background)
     for _ in range(room - 1):
         crowd.grow()
+    return room, crowd
+
+
+def fill(command: Command, browser: Any, background: Background, seconds: float) -> None:
+    """As many as there is room for, and one more that is refused."""
+    room, crowd = full_house(command, browser, background)
     extra = Watcher(command.url)
     answer = extra.say(SENTENCE)
     rates, shares = crowd.measure(seconds)
@@ -243,10 +248,7 @@ def watch(command: Command, browser: Any, background: Background) -> None:
 
 def soak(command: Command, browser: Any, background: Background, seconds: float) -> None:
     """A long run of a full house."""
-    room = room_of(command)
-    crowd = Crowd(command, browser, background)
-    for _ in range(room - 1):
-        crowd.grow()
+    room, crowd = full_house(command, browser, background)
     httpx.post(f"{command.url}/api/sessions/{crowd.page.id}/interrupt", timeout=30)
     metrics = Metrics(command.url)
     drawing = int(re.findall(r'"drawing_pid": (\d+)', command.said)[-1])

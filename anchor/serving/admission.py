@@ -1,7 +1,12 @@
-"""Who may come in and who may speak: what an operator allows, and what the machine was measured to keep up with."""
+"""Who may come in and who may speak: what an operator allows, and what the machine was measured to keep up with.
+
+A measurement is a promise, and the machine may break it: another program takes its cores, a viewer costs more than
+was thought. So the server also looks at its own clocks, and while those on air stutter nobody is let in beside them.
+"""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,11 +15,12 @@ from typing import NoReturn
 from anchor.errors import AnchorError
 from anchor.serving.capacity import MOST, Cost, Room
 from anchor.serving.live import Live
+from anchor.serving.pulse import WINDOW_S, Pulse
 from anchor.serving.shelf import Shelf
 
 __all__ = ["RETRY_S", "Admission", "BusyError", "Settings"]
 
-RETRY_S = 10  # what a refused client is told to wait
+RETRY_S = WINDOW_S  # what a refused client is told to wait
 
 
 class BusyError(AnchorError, RuntimeError):
@@ -30,7 +36,7 @@ class Settings:
     threads: int = 1  # of the drawing process
     workers: int = 0  # threads that paste and encode; 0: one for each core
     max_sessions: int = 16
-    max_speaking: int = 0  # 0: as many as the machine was measured to keep up with
+    max_speaking: int = 0  # 0: as many as the machine was measured to keep up with, and is seen to
     label: str = "AI generated"  # in the corner of every picture; empty for none
     lease_s: float = 6.0  # a session that nobody watches and nobody asks for is closed after it
 
@@ -42,15 +48,18 @@ class Admission:
         settings: see :class:`Settings`.
         shelf: the avatars, and what each was measured to cost.
         sessions: those that are open, by id; the station's own.
-        tell: called with ("refused", why).
+        tell: called with ("refused", why), and with "strained" and "eased" as the sessions begin and cease to stutter.
+        pulse: how late the sessions' ticks are.
     """
 
     def __init__(
         self, settings: Settings, shelf: Shelf, sessions: Mapping[str, Live],
-        tell: Callable[[str, Mapping[str, object]], None],
+        tell: Callable[[str, Mapping[str, object]], None], pulse: Pulse,
     ) -> None:  # fmt: skip
         self.num_refused = 0
+        self.strain = ""  # what came too late when it was looked at last, as a clause
         self._settings, self._shelf, self._sessions, self._tell = settings, shelf, sessions, tell
+        self._pulse = pulse
         self._room = Room(settings.threads, settings.device == "cpu")
 
     @property
@@ -67,22 +76,33 @@ class Admission:
         """What a mouth and a picture of it were measured to cost."""
         return self._shelf.costs[self._shelf.avatars[avatar].key]
 
+    def look(self) -> str:
+        """What comes too late just now, as a clause; empty where nobody stutters. A change is told."""
+        before, self.strain = self.strain, self._pulse.strain(time.monotonic())
+        if self.strain and not before:
+            self._tell("strained", {"reason": self.strain})
+        elif before and not self.strain:
+            self._tell("eased", {})
+        return self.strain
+
     def let_in(self, is_leaving: bool) -> None:
         """See that one more session may be opened.
 
         Raises:
-            BusyError: the server is leaving, or as many are open as may be.
+            BusyError: the server is leaving, as many are open as may be, or those that are stutter.
         """
         if is_leaving:
             raise BusyError("The server is leaving. Try another one.")
         if len(self._sessions) >= self._settings.max_sessions:
             self._refuse(f"{len(self._sessions)} sessions are open, and there is no room for more. Try again later.")
+        if self._sessions:
+            self._spare()
 
     def admit(self, live: Live) -> None:
         """See that one more may speak.
 
         Raises:
-            BusyError: as many others speak as the machine can draw.
+            BusyError: as many others speak as the machine can draw, or those on air stutter.
         """
         if live.is_speaking:
             return
@@ -94,6 +114,15 @@ class Admission:
             self._refuse(
                 f"{count} sessions are speaking, as many as this machine keeps at 25 pictures a second. "
                 "Try again later."
+            )
+        if count:
+            self._spare()
+
+    def _spare(self) -> None:
+        """Refuse while others would suffer; who counts out the sessions (``max_speaking``) decides that for itself."""
+        if self.look() and not self._settings.max_speaking:
+            self._refuse(
+                f"Those on air are not served in time: {self.strain}. Nobody is let in beside them. Try later."
             )
 
     def _refuse(self, sentence: str) -> NoReturn:

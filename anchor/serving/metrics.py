@@ -6,6 +6,7 @@ import bisect
 import os
 import resource
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,22 +19,23 @@ BOUNDS_S = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0)
 
 
 class Histogram:
-    """How often something took how long, in seconds."""
+    """How often something took how long, in seconds; ``bounds_s`` are those of its buckets, ascending."""
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS_S) + 1)
+    def __init__(self, bounds_s: Sequence[float] = BOUNDS_S) -> None:
+        self._bounds_s = bounds_s
+        self.counts = [0] * (len(bounds_s) + 1)
         self.sum = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one."""
-        self.counts[bisect.bisect_left(BOUNDS_S, seconds)] += 1
+        self.counts[bisect.bisect_left(self._bounds_s, seconds)] += 1
         self.sum += seconds
 
     def lines(self, name: str, help_text: str) -> list[str]:
         """As Prometheus reads it: each bucket holds what is in those below."""
         found = [f"# HELP anchor_{name} {help_text}", f"# TYPE anchor_{name} histogram"]
         total = 0
-        for bound, count in zip([*map(str, BOUNDS_S), "+Inf"], self.counts, strict=True):
+        for bound, count in zip([*map(str, self._bounds_s), "+Inf"], self.counts, strict=True):
             total += count
             found.append(f'anchor_{name}_bucket{{le="{bound}"}} {total}')
         return [*found, f"anchor_{name}_sum {self.sum:g}", f"anchor_{name}_count {total}"]
@@ -63,6 +65,11 @@ def prometheus_text(station: Station) -> str:
         ("mouths_total", "counter", "ticks whose mouth was to be drawn", total.spoken),
         ("mouths_late_total", "counter", "of them, those that came too late", total.late),
         ("pictures_skipped_total", "counter", "left out to keep the clock", total.skipped),
+        (
+            "pictures_skipped_by_total", "counter", "of them, by what was late: the event loop, or painting",
+            {'cause="loop"': total.skipped_by_loop, 'cause="painting"': total.skipped - total.skipped_by_loop},
+        ),
+        ("strained", "gauge", "whether those on air stutter: nobody is let in", float(bool(station.door.strain))),
         ("clock_restarts_total", "counter", "clocks that began anew after a second without time", total.restarts),
         (
             "mouths_drawn_total", "counter", "in batches of a size",
@@ -101,6 +108,9 @@ def prometheus_text(station: Station) -> str:
             lines.append(f"anchor_{name} {value:.12g}")
     lines += station.first_sound.lines("first_sound_seconds", "from a text to its first sound leaving the server")
     lines += station.first_lip.lines("first_lip_seconds", "from a text to its first drawn mouth leaving the server")
+    pulse = station.pulse
+    lines += pulse.loop_late.lines("loop_late_seconds", "by which the event loop was late for a tick")
+    lines += pulse.painting.lines("painting_seconds", "from asking for a picture, pasted and encoded, to having it")
     return "\n".join(lines) + "\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import operator
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,8 +16,10 @@ import numpy as np
 from anchor.serving.avatar import StagePictures, Step, Walk
 from anchor.serving.batching import Request
 from anchor.serving.drawing import Drawn
+from anchor.serving.encoding import Packet
 from anchor.serving.hub import Hub
 from anchor.serving.painter import Painter
+from anchor.serving.pulse import Pulse, TickFacts
 from anchor.serving.timeline import LOOKAHEAD, Tick, Timeline
 from anchor.timing import FPS
 
@@ -36,15 +39,19 @@ class SessionStats:
     spoken: int = 0  # ticks whose mouth was to be drawn
     late: int = 0  # of them, those whose picture was not there in time
     skipped: int = 0  # pictures left out to keep the clock
+    skipped_by_loop: int = 0  # of them, those for which the event loop was late; for the others painting was
     restarts: int = 0  # of the clock
     starved: int = 0  # ticks in which a stream of speech was dry
     interruptions: int = 0
     dropped: int = 0  # packets, for readers that were too slow
+    worst_loop_ms: float = field(default=0.0, metadata={"add": max})  # by which the event loop was late for a tick
+    worst_painting_ms: float = field(default=0.0, metadata={"add": max})  # until a picture was pasted and encoded
     batch_sizes: Counter[int] = field(default_factory=Counter)
 
     def __iadd__(self, other: SessionStats) -> SessionStats:
         for one in fields(self):
-            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+            add = one.metadata.get("add", operator.add)
+            setattr(self, one.name, add(getattr(self, one.name), getattr(other, one.name)))
         return self
 
 
@@ -58,17 +65,18 @@ class Session:
         avatar: the name that the drawing process knows it by.
         on_event: called with (what happened, about what).
         label: what stands in the corner of every picture.
+        pulse: where every session's ticks are counted.
     """
 
     def __init__(
         self, number: int, avatar: str, stage: StagePictures, walk: Walk, submit: Callable[[Request], bool],
         workers: Executor, on_event: Callable[[str, dict[str, object]], None] = lambda name, about: None,
-        label: str = "",
+        label: str = "", pulse: Pulse | None = None,
     ) -> None:  # fmt: skip
         self.number, self.avatar = number, avatar
         self.timeline, self.hub, self.stats = Timeline(), Hub(), SessionStats()
         self._stage, self._walk, self._submit, self._workers = stage, walk, submit, workers
-        self._on_event = on_event
+        self._on_event, self._pulse = on_event, pulse or Pulse()
         self._steps: dict[int, Step] = {}  # of the avatar, for ticks that are planned
         self._mouths: dict[tuple[int, int], np.ndarray] = {}  # (epoch, tick): drawn and waiting
         self._last: tuple[int, int, np.ndarray] | None = None  # (tick, frame, mouth) that was shown last
@@ -147,34 +155,56 @@ class Session:
         return self._walk.act(name)
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
+        owed_loop_s = owed_painting_s = 0.0  # by which either was late since the clock was met last
         while True:
             due = self._began + self.tick * TICK_S
-            wait = due - time.monotonic()
-            await asyncio.sleep(max(0.0, wait))  # who is behind lets others have their turn as well
-            behind = -wait / TICK_S
+            asked = time.monotonic()
+            if asked <= due:
+                owed_loop_s = owed_painting_s = 0.0
+            await asyncio.sleep(max(0.0, due - asked))  # who is behind lets others have their turn as well
+            loop_s = time.monotonic() - max(due, asked)
+            behind = (asked - due) / TICK_S
             if behind > LOST_TICKS:
                 self._began = time.monotonic() - self.tick * TICK_S
                 self.stats.restarts += 1
                 behind = 0.0
+            late = self.stats.late
             tick, step, mouth = self._step()
             for tap in tuple(self.taps):
                 tap(tick.sound_L4)
             kinds = self.hub.kinds
             picture_wanted = "h264" in kinds and behind < LATE_TICKS
-            if "h264" in kinds and not picture_wanted:
+            is_skipped = "h264" in kinds and not picture_wanted
+            if is_skipped:
                 self.stats.skipped += 1
+                self.stats.skipped_by_loop += owed_loop_s >= owed_painting_s
             # Sound first: it is quickly encoded, and a browser takes every pause before it for a network's jitter.
             self.hub.publish(self._painter.sound(tick, kinds))
             self._tell_first("first_sound", tick.is_speaking)
+            painting_s = None
             if picture_wanted:
-                self.hub.publish(
-                    await loop.run_in_executor(
-                        self._workers, self._painter.paint, tick, step, mouth, self.hub.take_key_wish()
-                    )
-                )
+                painting_s, back_s = await self._show(tick, step, mouth)
+                loop_s += back_s
             self._tell_first("first_lip", mouth is not None)
+            owed_loop_s += loop_s
+            owed_painting_s += painting_s or 0.0
+            self.stats.worst_loop_ms = max(self.stats.worst_loop_ms, round(1000 * loop_s, 1))
+            self.stats.worst_painting_ms = max(self.stats.worst_painting_ms, round(1000 * (painting_s or 0.0), 1))
+            facts = TickFacts(loop_s, painting_s, is_skipped, tick.presence > 0, self.stats.late > late)
+            self._pulse.add(facts, time.monotonic())
             self.tick += 1
+
+    async def _show(self, tick: Tick, step: Step, mouth: tuple[int, np.ndarray] | None) -> tuple[float, float]:
+        """Have a picture painted and publish it; seconds until it was there, and until the loop came for it."""
+        wants_key, asked = self.hub.take_key_wish(), time.monotonic()
+
+        def paint() -> tuple[list[Packet], float]:
+            return self._painter.paint(tick, step, mouth, wants_key), time.monotonic()
+
+        packets, there = await asyncio.get_running_loop().run_in_executor(self._workers, paint)
+        back_s = time.monotonic() - there
+        self.hub.publish(packets)
+        return there - asked, back_s
 
     def _tell_first(self, what: str, has_left: bool) -> None:
         if has_left and what in self._asked:

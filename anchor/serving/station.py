@@ -25,6 +25,7 @@ from anchor.serving.drawing import Drawn, Load
 from anchor.serving.journal import Journal
 from anchor.serving.live import Live
 from anchor.serving.metrics import Histogram
+from anchor.serving.pulse import Pulse
 from anchor.serving.session import Session, SessionStats
 from anchor.serving.shelf import Changes, OpenAvatar, Shelf
 from anchor.serving.timeline import HEARD
@@ -61,6 +62,7 @@ class Station:
     ) -> None:  # fmt: skip
         self.settings, self.journal = settings, journal
         self.first_sound, self.first_lip, self.drawing_s = Histogram(), Histogram(), 0.0
+        self.pulse = Pulse()
         self.sessions: dict[str, Live] = {}
         self.num_opened = 0
         self.is_leaving = self._has_left = False
@@ -72,7 +74,7 @@ class Station:
             load, self._take, settings.device, settings.precision, settings.threads, self._tell_journal
         )
         self._shelf = Shelf(open_avatar, self._drawer)
-        self.door = Admission(settings, self._shelf, self.sessions, self._tell_journal)
+        self.door = Admission(settings, self._shelf, self.sessions, self._tell_journal, self.pulse)
         self._total = SessionStats()  # of sessions that have ended
         self._folder = Path()
         self._workers = ThreadPoolExecutor(settings.workers or os.cpu_count() or 1, thread_name_prefix="picture")
@@ -141,7 +143,7 @@ class Station:
 
         session = Session(
             number, chosen.key, chosen.stage, chosen.walk(), self._drawer.submit, self._workers, tell,
-            self.settings.label,
+            self.settings.label, self.pulse,
         )  # fmt: skip
         director = Director(session, self._speak, tell)
         live = Live(secrets.token_urlsafe(18), session, director, owner, chosen, self._hear)
@@ -264,6 +266,7 @@ class Station:
     async def _reap(self) -> None:
         while True:
             await asyncio.sleep(1.0)
+            self.door.look()
             now = time.monotonic()
             for live in tuple(self.sessions.values()):
                 if now - live.last_seen(now) > self.settings.lease_s:

@@ -37,7 +37,9 @@ def test_a_page_and_its_state(http):
     assert http.get("/page.css").headers["content-type"].startswith("text/css")
     assert http.get("/healthz").json() == {"state": "ok"}
     assert [avatar["name"] for avatar in http.get("/api/avatars").json()] == ["ann", "bob"]
-    assert "anchor_drawing_alive 1" in http.get("/metrics").text
+    metrics = http.get("/metrics").text
+    for line in ("anchor_drawing_alive 1", "anchor_strained ", 'anchor_loop_late_seconds_bucket{le="0.04"} '):
+        assert line in metrics
     assert http.get("/openapi.json").status_code == 404
 
 

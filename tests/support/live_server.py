@@ -85,11 +85,11 @@ class NoAvatarError(AnchorError, ValueError):
 
 
 class Server:
-    """A server on a free port of this machine, in a thread of its own."""
+    """A server on a free port of this machine, in a thread of its own; everybody may speak, however busy it is."""
 
     def __init__(self, folder, access=None, speak=None, minds=None, outputs=None, **settings) -> None:
         self.folder = folder
-        self.station = Station(open_avatar, load_face, Settings(**settings), speak)
+        self.station = Station(open_avatar, load_face, Settings(**{"max_speaking": 16, **settings}), speak)
         app = make_app(self.station, access or Access(), lambda: self.station.start(folder), minds, outputs)
         self.ways = app.state.ways
         self._uvicorn = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws_max_size=1 << 17))

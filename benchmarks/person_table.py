@@ -35,6 +35,7 @@ COLUMNS: dict[str, Callable[[dict[str, float]], float]] = {
     "opening r": lambda s: s.get("self/opening_r", s.get("self/landmark_opening_r", float("nan"))),
     "referee's margin": lambda s: s["self/referee_margin"],
     "sharpness": lambda s: s["self/sharpness_ratio"],
+    "held / own": lambda s: s.get("self/held_share", float("nan")),
     "moves in silence": lambda s: s["silence/motion_share"],
 }
 

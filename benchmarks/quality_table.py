@@ -38,6 +38,7 @@ VARIANTS: dict[str, list[str]] = {
 SCORES = {
     "sharpness": "self/sharpness_ratio",
     "jitter": "self/jitter_ratio",
+    "held / own": "self/held_share",
     "mouth PSNR": "self/mouth_psnr",
     "mouth SSIM": "self/mouth_ssim",
     "confidence": "dub/confidence",
@@ -89,7 +90,8 @@ def show(rows: list[str], folder: Path, steps: int) -> None:
     ours = record["scores"]
     print(f"\nThe judge's pair accuracy on the held-out seconds: {ours.get('expert/pair_accuracy', float('nan')):.3f}")
     print(f"\n| {steps} steps | " + " | ".join(SCORES) + " |\n|" + " --- |" * (1 + len(SCORES)))
-    print("| real | 1 | 1 | | 1 | " + " | ".join(f"{ours.get(key, float('nan')):.3f}" for key in TRUTH.values()) + " |")
+    truth = " | ".join(f"{ours.get(key, float('nan')):.3f}" for key in TRUTH.values())
+    print(f"| real | 1 | 1 | | | 1 | {truth} |")
     for number, name in enumerate(rows):
         scores = ours if not number else record["compared"][f"row{number}"]["scores"]
         print(f"| {name} | " + " | ".join(f"{scores.get(key, float('nan')):.3f}" for key in SCORES.values()) + " |")

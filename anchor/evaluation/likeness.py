@@ -14,7 +14,7 @@ from torchmetrics import Metric
 
 from anchor.evaluation import meters
 from anchor.evaluation.board import Board
-from anchor.evaluation.drawing import Drawn
+from anchor.evaluation.drawing import Drawn, held_moments
 from anchor.evaluation.given import Given
 from anchor.evaluation.marks import MouthTrack
 from anchor.evaluation.measures import SSIM_SIDE, mouth_box, signed, silent_frames
@@ -65,6 +65,8 @@ def score_likeness(board: Board, drawn: Drawn, prefix: str = "self") -> dict[str
     silent_T = silent_frames(drawn.face.mel_SM, len(real))
     pause = f"{prefix}/pause_jitter_ratio"
     scores[pause] = board.count(pause, meters.JitterRatio, own, real, silent_T)
+    share = f"{prefix}/held_share"
+    scores[share] = board.count(share, meters.HeldShare, drawn.held_TSSC, own, held_moments(len(drawn.held_TSSC)))
     return scores
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from anchor.metrics import SSIM_WINDOW as SSIM_SIDE
@@ -23,6 +24,7 @@ __all__ = [
     "SSIM_SIDE",
     "Area",
     "area_of",
+    "held_sums",
     "jitter_sums",
     "landmark_jitter_sums",
     "leak_sums",
@@ -133,6 +135,21 @@ def pixel_motion(faces_TSSC: np.ndarray) -> np.ndarray:
     box_TCHW = mouth_box(torch.from_numpy(np.ascontiguousarray(faces_TSSC)).permute(0, 3, 1, 2)).float()
     change_T = box_TCHW.diff(dim=0).abs().flatten(1).mean(1).numpy()
     return np.concatenate([change_T[:1], change_T]) if len(change_T) else np.zeros(len(faces_TSSC), np.float32)
+
+
+def held_sums(held_TSSC: np.ndarray, own_TSSC: np.ndarray, moments_T: np.ndarray) -> tuple[float, float]:
+    """How much the mouth moves when its speech stands still, and over the same frames with its own speech.
+
+    Both are the sum over frames of ``mean |x(t) - x(t-1)|`` of the mouth's 4 x 4 px blocks, so that sensor noise is no
+    movement. ``held_TSSC`` are the first frames of the clip, each drawn with the speech of the frame ``moments_T``;
+    changes from one moment to the next are left out on both sides.
+    """
+    same_T = np.diff(moments_T) == 0
+    held, own = (
+        F.avg_pool2d(mouth_box(signed(faces[: len(moments_T)])), 4).diff(dim=0).abs().flatten(1).mean(1).numpy()
+        for faces in (held_TSSC, own_TSSC)
+    )
+    return float(held[same_T].sum()), float(own[same_T].sum())
 
 
 def silent_frames(mel_SM: np.ndarray, num_frames: int, first_frame: int = 0) -> np.ndarray:

@@ -105,6 +105,7 @@ def _score_pair(asked: Asked, bench: Bench, numbered: tuple[int, Pair]) -> _Foun
             reference=asked.reference,
             batch_size=asked.batch_size,
             with_silence="silence" in asked.protocols,
+            with_held="self" in asked.protocols or "person" in asked.protocols,
             seen_on=bench.shelf,
         )
         for name, generator in bench.generators.items()

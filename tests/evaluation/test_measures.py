@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from anchor.evaluation.drawing import held_moments
 from anchor.evaluation.measures import (
+    held_sums,
     jitter_sums,
     landmark_jitter_sums,
     leak_sums,
@@ -45,6 +47,23 @@ def test_trembling_counts_where_it_is(faces):
     assert pixel_jitter_ratio(shaken, faces, "lower") > 2
     assert pixel_jitter_ratio(shaken, faces, "upper") == 1
     assert pixel_jitter_ratio(np.repeat(faces[:1], 60, 0), faces) == pytest.approx(0, abs=1e-6)
+
+
+def test_movement_with_held_speech_leaves_the_jumps_between_moments_out(faces):
+    moments = np.arange(40) // 20
+    jumping = faces[20 * moments]  # still, but for the one jump
+    assert held_sums(jumping, faces, moments) == (0, pytest.approx(held_sums(faces[:40], faces, moments)[0]))
+    half = faces[np.arange(40) // 2 * 2]  # moves in every other frame
+    held, own = held_sums(half, faces, moments)
+    assert 0 < own < 2 * held
+    assert held_sums(faces[:0], faces, moments[:0]) == (0, 0)
+
+
+def test_the_speech_is_held_at_the_middle_of_every_two_seconds():
+    assert set(held_moments(1000)) == {25, 75, 125, 175}
+    assert len(held_moments(1000)) == 200
+    assert set(held_moments(20)) == {10}
+    assert list(held_moments(60)[48:52]) == [25, 25, 55, 55]
 
 
 def test_jitter_of_chosen_frames_needs_all_three(faces):

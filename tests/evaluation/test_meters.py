@@ -35,6 +35,7 @@ def all_meters():
         "sharpness": meters.SharpnessRatio(),
         "jitter": meters.JitterRatio(),
         "jitter_upper": meters.JitterRatio("upper"),
+        "held": meters.HeldShare(),
         "lpips": meters.PerceptualDistance(Apart()),
         "fid": meters.FrechetDistance(Pool(), 12),
         "landmark_distance": meters.LandmarkDistance(),
@@ -65,6 +66,7 @@ def count_clip(every, number):
     opening = rng.normal(size=length)
     for name in ("psnr", "ssim", "ms_ssim", "l1", "sharpness", "jitter", "jitter_upper", "lpips", "fid"):
         every[name].update(drawn, real)
+    every["held"].update(drawn[:30], real, np.arange(30) // 10)
     for name in ("landmark_distance", "landmark_velocity", "landmark_jitter"):
         every[name].update(other, points)
     every["opening"].update(opening + rng.normal(size=length) * number, opening)

@@ -68,6 +68,7 @@ def test_a_perfect_generator_scores_like_real_people(speakers, held_out, reader)
     assert scores["self/lower_ssim"] > 0.999
     assert scores["self/jitter_ratio"] == pytest.approx(1, abs=1e-3)
     assert scores["self/sharpness_ratio"] == pytest.approx(1, abs=1e-3)
+    assert scores["self/held_share"] == 0  # nothing but speech moves this mouth
     assert scores["dub/opening_r"] == pytest.approx(scores["real/opening_r"], abs=0.02)
     assert scores["dub/opening_r"] > 0.8
     assert abs(scores["dub/opening_r_control"]) < 0.35  # four clips of 3 s, by chance
@@ -89,6 +90,7 @@ def test_copying_the_reference_is_the_score_to_beat(speakers, held_out):
 
     scores = _score(Copy(), speakers, held_out, None)
     assert scores["self/mouth_psnr"] == pytest.approx(scores["copy/mouth_psnr"], abs=1e-3)
+    assert scores["self/held_share"] == 1  # speech has no part in it
     assert "dub/opening_r" not in scores
 
 

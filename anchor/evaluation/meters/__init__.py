@@ -8,7 +8,7 @@ still clip cannot outshout the others. NaN means that nothing could be counted.
 from anchor.evaluation.meters.clips import ClipValues, OpeningCorrelation
 from anchor.evaluation.meters.mouths import LandmarkDistance, LandmarkJitterRatio, LandmarkVelocity, SilenceLeak
 from anchor.evaluation.meters.networks import FrechetDistance, IdentitySimilarity, PerceptualDistance
-from anchor.evaluation.meters.pictures import L1, JitterRatio, MsSsim, Psnr, SharpnessRatio, Ssim
+from anchor.evaluation.meters.pictures import L1, HeldShare, JitterRatio, MsSsim, Psnr, SharpnessRatio, Ssim
 from anchor.evaluation.meters.sums import MeanCorrelation, MeanValue, Share, SumRatio, Throughput
 from anchor.evaluation.meters.sync import PairAccuracy, ShiftCurve
 
@@ -16,6 +16,7 @@ __all__ = [
     "L1",
     "ClipValues",
     "FrechetDistance",
+    "HeldShare",
     "IdentitySimilarity",
     "JitterRatio",
     "LandmarkDistance",

@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from anchor.evaluation.measures import Area, area_of, jitter_sums, sharpness_sums, signed
+from anchor.evaluation.measures import Area, area_of, held_sums, jitter_sums, sharpness_sums, signed
 from anchor.evaluation.meters.sums import SumRatio
 from anchor.metrics import ms_ssim, psnr, ssim
 
-__all__ = ["L1", "JitterRatio", "MsSsim", "Psnr", "SharpnessRatio", "Ssim"]
+__all__ = ["L1", "HeldShare", "JitterRatio", "MsSsim", "Psnr", "SharpnessRatio", "Ssim"]
 
 
 class _Likeness(SumRatio):
@@ -80,3 +80,11 @@ class JitterRatio(SumRatio):
         """Of drawn and real crops of successive frames."""
         drawn, real, *chosen = values
         return jitter_sums(drawn, real, self.area, *chosen)
+
+
+class HeldShare(SumRatio):
+    """Movement of the mouth with the speech of one moment held, over that with its own speech."""
+
+    def count(self, *values: Any) -> tuple[float, float]:
+        """Of crops drawn with held and with own speech, and the moment held at each frame (T,)."""
+        return held_sums(*values)

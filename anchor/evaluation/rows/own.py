@@ -51,6 +51,12 @@ OWN_SPEECH: Group = (
             "jitter ratio of the upper half",
             "it is not drawn: exactly 1, or something is wrong",
         ),
+        Row(
+            "self/held_share",
+            "movement left when the speech is held",
+            "what the face gives away without speech, and a head that moves; near 1 the frames were learnt by heart",
+            "low",
+        ),
         _ratio("sharpness_ratio", "sharpness ratio", "Laplacian variance over that of the real mouth"),
         _like("shape_r", "mouth shape r", "first component of the mouth's pixels, drawn against real"),
         Row(
@@ -71,6 +77,7 @@ HELD_OUT_MINUTES: Group = (
         Row("person/mouth_psnr", "mouth PSNR", "the box around the mouth", "high", "dB"),
         Row("person/mouth_ssim", "mouth SSIM", "the box around the mouth", "high", real=1.0),
         Row("person/jitter_ratio", "jitter ratio", "second difference over that of the real mouth", "one", real=1.0),
+        Row("person/held_share", "movement left when the speech is held", "near 1: frames learnt by heart", "low"),
         Row("person/sharpness_ratio", "sharpness ratio", "Laplacian variance over the real one", "one", real=1.0),
     ],
 )

@@ -71,9 +71,9 @@ keys:   run_dir= seed= resume=auto|none|PATH module.lr= trainer.max_steps= and a
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its status.
 
-    0 is done, 2 what the user can mend, 3 a gate that holds, 130 after Ctrl-C, 143 after SIGTERM, 141 where nobody
-    reads the output. Only without ``arguments``, as a process of its own, are signals caught; then for as long as the
-    process lives.
+    0 is done, 2 what the user can mend, 3 a gate that holds, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, 141
+    where nobody reads the output. Only without ``arguments``, as a process of its own, are signals caught; then for as
+    long as the process lives.
     """
     if arguments is None:
         catch_signals()
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(name, str(error), error.status)
     except TerminatedError as stop:
         _settle_interrupt()
-        return _say(name, f"stopped by SIGTERM{_more(stop)}.", 143)
+        return _say(name, f"stopped by {stop.number.name}{_more(stop)}.", 128 + stop.number)
     except KeyboardInterrupt as stop:
         _settle_interrupt()
         return _say(name, f"stopped by Ctrl-C{_more(stop)}.", 130)
@@ -189,7 +189,7 @@ def _say(name: str, sentence: str, status: int) -> int:
     try:
         print(f"anchor {name}: {_printable(sentence)}", file=sys.stderr)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:  # nobody reads, or the terminal has gone
         silence_output()
     return status
 

@@ -1,4 +1,4 @@
-"""How a command ends: Ctrl-C, SIGTERM, a reader that went away, a disk that is full. One line each, no traceback."""
+"""How a command ends: Ctrl-C, SIGTERM, a terminal or a reader that went away, a full disk. One line, no traceback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["TerminatedError", "catch_signals", "describe_fault", "is_output_closed", "silence_output"]
+__all__ = ["HungUpError", "TerminatedError", "catch_signals", "describe_fault", "is_output_closed", "silence_output"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -23,9 +23,21 @@ FULL_BYTES = 2**20  # a disk with less room than this is the full one
 class TerminatedError(KeyboardInterrupt):
     """SIGTERM: what tidies up after Ctrl-C tidies up after this as well."""
 
+    number = signal.SIGTERM
+
+
+class HungUpError(TerminatedError):
+    """SIGHUP: the terminal or the connection has gone, and with it mostly who would read the last words."""
+
+    number = signal.SIGHUP
+
+
+RAISED = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: TerminatedError, signal.SIGHUP: HungUpError}
+
 
 def catch_signals() -> None:
-    """From now on the first Ctrl-C or SIGTERM interrupts the command, a second one is ignored while it leaves.
+    """From now on the first Ctrl-C, SIGTERM or SIGHUP interrupts the command, a second one is ignored while it
+    leaves.
 
     The third ends the process at once. A child that was forked gets the usual behaviour back.
     """
@@ -39,11 +51,11 @@ def catch_signals() -> None:
             return
         count += 1
         if count == 1:
-            raise TerminatedError if number == signal.SIGTERM else KeyboardInterrupt
+            raise RAISED[signal.Signals(number)]
         if count > 2:
             os._exit(128 + number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in RAISED:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and background jobs of a script have it
             signal.signal(number, interrupt)
 

@@ -20,11 +20,13 @@ from typing import Any
 from torch.distributed.elastic.agent.server import SimpleElasticAgent, WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.api import RunResult
 
+from anchor.signals import is_output_closed, silence_output
 from launch.failures import BAD_INPUT, FAILURE_FILE, HUNG, STOPPED, Failure, find_first, read_failure, show
 from launch.output import RankOutput, log_path
 from launch.rendezvous import Nodes
 from launch.spares import Spares, start_process
 from launch.start import START
+from launch.stops import STATUSES
 from launch.watchdog import HEART_FILE, Limits, Watch
 from launch.worker import AGENT_PID, RESTART
 
@@ -33,7 +35,6 @@ __all__ = ["Agent", "Interrupted"]
 GRACE_S = 5.0  # from the first death of a rank until the others are killed; they may have words to say
 STACKS_S = 2.0  # from the finding that a rank hangs until all are killed: their stacks come through pipes
 LISTEN_S = 1.0  # how often other nodes are asked whether they have ended
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Interrupted(BaseException):
@@ -106,9 +107,13 @@ class Agent(SimpleElasticAgent):
     def catch(self, number: int, frame: FrameType | None = None) -> None:
         """Pass a signal on to every rank; the second Ctrl-C ends all at once.
 
+        After SIGHUP nothing is said to a terminal that has gone.
+
         Raises:
             Interrupted: at the second Ctrl-C.
         """
+        if number == signal.SIGHUP and is_output_closed():
+            silence_output()
         if self.stop is not None:
             if number == signal.SIGINT:
                 raise Interrupted(number, at_once=True)
@@ -135,7 +140,7 @@ class Agent(SimpleElasticAgent):
         self.failures, self._dying_until, self.ranks, self._hung = [], 0.0, [], []
         self.watch.clear()
         if self.stop is not None:  # it came while there was no rank to tell
-            status = 143 if self.stop == signal.SIGTERM else 75
+            status = STATUSES[signal.Signals(self.stop)]
             self.nodes.exchange(Failure(-1, socket.gethostname(), status, time.time(), "", True))
             self._check_stop()
         log_heading = f"start on {socket.gethostname()}" + (

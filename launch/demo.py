@@ -7,6 +7,7 @@ speakers who lend it more voices than one.
 
 from __future__ import annotations
 
+import signal
 import sys
 import wave
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import numpy as np
 
 from anchor.arguments import parse_arguments
 from anchor.errors import AnchorError, ConfigError
-from anchor.signals import TerminatedError, catch_signals
+from anchor.signals import TerminatedError, catch_signals, is_output_closed
 from launch.recipes.chain import StepError
 from launch.recipes.command import run_recipe
 from launch.recipes.recipe import load_recipe
@@ -81,9 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\ndemo: {error}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt as stop:
-        is_term = isinstance(stop, TerminatedError)
-        print(f"\ndemo: stopped by {'SIGTERM' if is_term else 'Ctrl-C'} {stop}.", file=sys.stderr)
-        return 143 if is_term else 130
+        number = stop.number if isinstance(stop, TerminatedError) else signal.SIGINT
+        if number != signal.SIGHUP or not is_output_closed():
+            print(f"\ndemo: stopped by {'Ctrl-C' if number == signal.SIGINT else number.name} {stop}.", file=sys.stderr)
+        return 128 + number
     return 0
 
 

@@ -29,7 +29,7 @@ __all__ = [
 FAILURE_FILE = "ANCHOR_FAILURE_FILE"  # where the agent wants to read it
 BAD_INPUT = 2
 HUNG = 124  # as timeout(1) has it
-STOPPED = (75, 143)  # saved and left at a signal: SIGINT and SIGUSR1, SIGTERM
+STOPPED = (75, 129, 143)  # saved and left at a signal: SIGINT and SIGUSR1, SIGHUP, SIGTERM
 
 # What a rank says when another one has gone: of gloo, NCCL, CNCL, the key-value store, and C++ that falls with them.
 ECHO = re.compile(

@@ -115,12 +115,12 @@ def run_job(
 @contextmanager
 def _signals_to(agent: Any) -> Iterator[None]:
     """Give the agent the signals that stop a run; a sweep may run jobs in threads, which get none."""
-    from launch.agent import SIGNALS
+    from launch.stops import STATUSES
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    caught = [number for number in STATUSES if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, agent.catch) for number in caught}
     is_asked = False
     if callable(signal.getsignal(signal.SIGUSR2)):  # submitit's: it puts the job back into SLURM's queue, and exits

@@ -1,4 +1,4 @@
-"""What SIGTERM, SIGINT and SIGUSR1 ask of a process that trains: to leave at the next step, with everything saved.
+"""What SIGTERM, SIGINT, SIGHUP and SIGUSR1 ask of a training: to leave at the next step, with everything saved.
 
 A handler of Python's runs only when its main thread comes back from C++, and must not wait for other ranks there. So
 the handler does next to nothing and counts nothing, for it may be late by a whole step; a thread of its own reads the
@@ -18,9 +18,14 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["STOP", "STOP_TIMEOUT_S", "FetchInterruptedError", "Stop", "StoppedError", "catch_signals"]
+__all__ = ["STATUSES", "STOP", "STOP_TIMEOUT_S", "FetchInterruptedError", "Stop", "StoppedError", "catch_signals"]
 
-STATUSES = {signal.SIGTERM: 143, signal.SIGINT: 75, signal.SIGUSR1: 75}  # 75, EX_TEMPFAIL: start it again to go on
+STATUSES = {  # 75, EX_TEMPFAIL: start it again to go on
+    signal.SIGTERM: 143,
+    signal.SIGINT: 75,
+    signal.SIGHUP: 129,  # the terminal or the connection has gone
+    signal.SIGUSR1: 75,
+}
 AT_ONCE = {**STATUSES, signal.SIGINT: 130}  # for a second signal
 SAME_S = 2.0  # a scheduler, a shell and an agent may each pass on one and the same stop: that much apart it is one
 STOP_TIMEOUT_S = 20.0  # until the agent kills, unless launch.stop_timeout_s says otherwise; Kubernetes and SLURM: 30 s

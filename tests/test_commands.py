@@ -68,7 +68,12 @@ def ended(process):
 
 
 @pytest.mark.parametrize(
-    ("number", "status", "says"), [(signal.SIGINT, 130, "by Ctrl-C."), (signal.SIGTERM, 143, "by SIGTERM.")]
+    ("number", "status", "says"),
+    [
+        (signal.SIGINT, 130, "by Ctrl-C."),
+        (signal.SIGTERM, 143, "by SIGTERM."),
+        (signal.SIGHUP, 129, "by SIGHUP."),
+    ],
 )
 def test_a_signal_is_one_line_and_a_status(start, number, status, says):
     process = start()

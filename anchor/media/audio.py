@@ -20,6 +20,9 @@ PIECE_S = 20.0  # of sound resampled at once
 MARGIN_SAMPLES = 1024  # around it; the filter reaches over 6 samples of the slower rate, at most 36 at 96 kHz
 MAX_SOUND_S = 12 * 3600.0  # of one track, 2.8 GB at 16 kHz; timestamps and silence can claim any length
 MAX_PICTURE_BYTES = 256 * 2**20
+MAX_RATE = 1_000_000  # Hz; a header can claim any
+MAX_TAPS = 2**22  # of torchaudio's filter; of rates with no common factor, as 48001 Hz, they would fill gigabytes
+COMMON_RATE = 48_000  # to which FFmpeg brings a sound of such a rate first
 MAX_BAD_SHARE = 0.05  # of the packets that may fail to decode; they become silence
 
 
@@ -27,7 +30,7 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """The first audio track as float32 mono in [-1, 1], from its first sample on, at ``sample_rate``.
 
     Encoder priming is dropped where the container declares it; holes in the timestamps become silence, so a sample's
-    index stays its time. torchaudio resamples.
+    index stays its time. torchaudio resamples, and FFmpeg before it where a rate is odd.
 
     Raises:
         MediaError: the file is missing, empty or damaged, has no audio track, or the track holds no sample.
@@ -38,7 +41,12 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
         if not container.streams.audio:
             raise MediaError(f"{path} has no audio track. Give a file with speech, or add the sound to the video.")
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise MediaError(f"{path} cannot be used: FFmpeg does not know the codec of its sound. Convert it to WAV.")
         rate = stream.codec_context.sample_rate or SAMPLE_RATE
+        if rate > MAX_RATE:
+            raise MediaError(f"{path} cannot be used: its sound claims {rate} samples a second. Export it again.")
+        rate = _workable(rate, sample_rate)
         # FFmpeg's way from stereo to mono adds 3 dB to floats, and loud recordings clip: two channels are averaged.
         layout = "stereo" if stream.codec_context.channels == 2 else "mono"
         plain = av.AudioResampler("fltp", layout, rate)
@@ -65,6 +73,8 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
                     target.add(samples)
                     written += len(samples)
                 _check_length(path, written / rate)
+        for piece in plain.resample(None) if written else ():  # what FFmpeg holds back where it resamples
+            target.add(piece.to_ndarray().mean(0, dtype=np.float32))
     if bad_packets > MAX_BAD_SHARE * total_packets:
         raise MediaError(
             f"{path}: {bad_packets} of {total_packets} packets of its sound cannot be decoded. Copy the file again."
@@ -75,6 +85,12 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise MediaError(f"{path}: its sound holds numbers that are not finite. Export it again.")
     return np.clip(samples, -1.0, 1.0)
+
+
+def _workable(rate: int, target: int) -> int:
+    """``rate`` in Hz, or the common one where torchaudio's filter from it to ``target`` would be too long."""
+    common = math.gcd(rate, target)
+    return rate if rate // common * (target // common) <= MAX_TAPS else COMMON_RATE
 
 
 def _check_length(path: Path, seconds: float) -> None:

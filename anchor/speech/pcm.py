@@ -10,17 +10,29 @@ import numpy as np
 from anchor.errors import ServiceError
 from anchor.speech.synthesis import SoundChunk
 
-__all__ = ["PcmReader"]
+__all__ = ["RATES", "PcmReader", "parse_rate"]
 
 MOST_HEADER = 4096  # bytes before the samples of a WAV
 FORMAT_BYTES = 24  # of a WAV's ``fmt `` chunk, its own head among them
 # Codes and texts that are played as noise at full level if they are taken for samples.
 FOREIGN = {b"ID3": "MP3", b"OggS": "Ogg", b"fLaC": "FLAC", b"<": "a page", b"{": "JSON", b"\xff\xf3": "MP3",
            b"\xff\xfb": "MP3", b"\x1aE\xdf\xa3": "WebM"}  # fmt: skip
+RATES = "8000 to 96000 Hz and a multiple of 25"
 PROBE_S = 0.1  # of sound are looked at before any of it is heard
 # White noise of full scale: root mean square 0.58, half of the neighbours differ in sign. Speech has, in the loudest
 # 0.1 s, less than 0.4 and, where it is as loud as that, a tenth of the neighbours.
 NOISE_LEVEL, NOISE_CROSSINGS = 0.45, 0.4
+
+
+def parse_rate(text: str) -> int | None:
+    """Samples a second that speech may have, of its digits; None for anything else."""
+    rate = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0
+    return rate if _is_rate(rate) else None
+
+
+def _is_rate(rate: int) -> bool:
+    """A rate without a large factor in common with ours would take gigabytes to resample."""
+    return 8000 <= rate <= 96_000 and rate % 25 == 0
 
 
 class PcmReader:
@@ -80,10 +92,10 @@ class PcmReader:
                 raise ServiceError(f"{self._what} sent a WAV that does not say its format.")
             code, channels, rate = struct.unpack_from("<HHI", head, format_place + 8)
             (bits,) = struct.unpack_from("<H", head, format_place + 22)
-            if code not in (1, 0xFFFE) or bits != 16 or channels not in (1, 2) or not 8000 <= rate <= 96_000:
+            if code not in (1, 0xFFFE) or bits != 16 or channels not in (1, 2) or not _is_rate(rate):
                 raise ServiceError(
                     f"{self._what} sent a WAV of format {code}, {bits} bits, {channels} channels, {rate} Hz. "
-                    "It should be int16, one or two channels, 8000 to 96000 Hz."
+                    f"It should be int16, one or two channels, {RATES}."
                 )
             self._channels, self._rate, self._rest = channels, rate, head[place + 8 :]
         self._is_begun = True

@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from anchor.arguments import user_path
 from anchor.errors import ConfigError, ServiceError
 from anchor.speech.http import Bounds, check_address, fetch_json, open_stream
-from anchor.speech.pcm import PcmReader
+from anchor.speech.pcm import RATES, PcmReader, parse_rate
 from anchor.speech.synthesis import SoundChunk
 from anchor.speech.text import Sentence, language_of
 
@@ -76,9 +76,9 @@ class HttpVoice:
             example = "&".join(f"{name}=..." for name in missing)
             raise ConfigError(f"tts={kind}:{address} lacks {', '.join(missing)}. Write {address}?{example}.")
         rate = self._options.pop("rate", "")
-        if rate and not rate.isdigit():
-            raise ConfigError(f"tts={kind}: rate={rate} is no number of samples a second.")
-        self._rate = int(rate or about.rate)
+        if rate and parse_rate(rate) is None:
+            raise ConfigError(f"tts={kind}: rate={rate:.40} is no rate that speech may have. Give {RATES}.")
+        self._rate = parse_rate(rate) or about.rate
         self._is_rate_told = bool(rate)
         self._prompt: bytes | None = None
         if kind == "cosyvoice" and (path := self._options.pop("prompt_wav", "")):
@@ -102,7 +102,9 @@ class HttpVoice:
             if reply.kind.startswith("text/") or reply.kind.endswith("json"):
                 raise ServiceError(f"{self._what} sent {reply.kind}, which is no sound.")
             said = reply.headers.get("X-Custom-Header-sampleRate", "")  # CosyVoice's
-            rate = int(said) if said.isdigit() and not self._is_rate_told else self._rate
+            if said and not self._is_rate_told and parse_rate(said) is None:
+                raise ServiceError(f"{self._what} says {said[:40]!r} of its sample rate. It should be {RATES}.")
+            rate = self._rate if self._is_rate_told else parse_rate(said) or self._rate
             reader, length_s = PcmReader(self._what, rate), 0.0
             async with contextlib.aclosing(reply.pieces()) as pieces:
                 async for piece in pieces:

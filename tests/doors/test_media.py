@@ -1,6 +1,7 @@
 """Hostile pictures and films: playlists that name other files, and headers that claim all the memory there is."""
 
 import resource
+import struct
 import zlib
 
 import numpy as np
@@ -120,3 +121,35 @@ def test_timestamps_cannot_claim_all_memory(tmp_path):
             container.mux(packet)
     with pytest.raises(MediaError, match=r"its sound would last 1000 h, and 12 h are read"):
         read_audio(path)
+
+
+def wav(path, rate, samples_L, code=1):
+    """int16 mono samples under a header that may say anything."""
+    data = samples_L.astype("<i2").tobytes()
+    head = (
+        b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, code, 1, rate, 0, 2, 16)
+    )
+    path.write_bytes(head + b"data" + struct.pack("<I", len(data)) + data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rate", "code", "says"),
+    [
+        (16_000, 0x2401, "FFmpeg does not know the codec of its sound"),  # it was an AttributeError
+        (598_949_504, 1, "claims 598949504 samples a second"),
+    ],
+)
+def test_a_header_of_sound_may_say_anything(tmp_path, rate, code, says):
+    with pytest.raises(MediaError, match=says):
+        read_audio(wav(tmp_path / "a.wav", rate, np.ones(16_000), code))
+
+
+@pytest.mark.parametrize("rate", [15_999, 44_057])
+def test_an_odd_rate_takes_no_memory(tmp_path, rate):
+    """A filter of torchaudio's between rates without a common factor takes gigabytes."""
+    tone = np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate)
+    heard = read_audio(wav(tmp_path / "a.wav", rate, 20_000 * tone))
+    assert abs(len(heard) - 32_000) <= 2
+    expected = np.sin(2 * np.pi * 440 * np.arange(len(heard)) / 16_000) * 20_000 / 32_768
+    assert np.abs(heard - expected)[100:-100].max() < 1e-3

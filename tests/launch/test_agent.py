@@ -169,14 +169,14 @@ def test_a_death_restarts_all_ranks_as_often_as_was_allowed(ranks, capfd):
 SAVES = """
 def leave(number, frame):
     (run_dir / f"got-{rank}-{number}").touch()
-    sys.exit(143 if number == signal.SIGTERM else 75)
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1): signal.signal(number, leave)
+    sys.exit({signal.SIGTERM: 143, signal.SIGHUP: 129}.get(number, 75))
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1): signal.signal(number, leave)
 meet("up", 2)
 while True: time.sleep(0.01)
 """
 
 
-@pytest.mark.parametrize(("number", "status"), [("SIGTERM", 143), ("SIGINT", 75), ("SIGUSR1", 75)])
+@pytest.mark.parametrize(("number", "status"), [("SIGTERM", 143), ("SIGINT", 75), ("SIGHUP", 129), ("SIGUSR1", 75)])
 def test_a_signal_reaches_every_rank_as_it_is(ranks, number, status):
     number, before = signal.Signals[number], signal.getsignal(signal.SIGINT)
     signal_when(ranks.run_dir / "up-1", number)

@@ -137,7 +137,9 @@ def test_an_unknown_speaker_is_told_who_there_is(server):
         ("xtts:http://a", r"lacks speaker. Write http://a\?speaker="),
         ("gpt-sovits:http://a?prompt_lang=zh", "lacks ref_audio_path"),
         ("cosyvoice:http://a?prompt_wav=/nowhere.wav", "cannot be read"),
-        ("openai:http://a?model=a&voice=b&rate=fast", "rate=fast is no number"),
+        ("openai:http://a?model=a&voice=b&rate=fast", "rate=fast is no rate"),
+        ("openai:http://a?model=a&voice=b&rate=\u00b2", "8000 to 96000 Hz and a multiple of 25"),
+        ("openai:http://a?model=a&voice=b&rate=47999", "8000 to 96000 Hz and a multiple of 25"),
         ("espeak:xx", "no voice 'xx'"),
     ],
 )

@@ -50,6 +50,7 @@ class Drawn:
     """A drawn lower half, or the news that it would have come too late."""
 
     session: int
+    avatar: str  # that was asked for: a session may have changed it
     epoch: int
     tick: int
     mouth_hSC: np.ndarray | None  # uint8 RGB; None: too late
@@ -191,7 +192,9 @@ class _Worker:
             self._answer(request, mouth_hSC, size, seconds)
 
     def _answer(self, request: Request, mouth_hSC: np.ndarray | None, size: int, seconds: float) -> None:
-        self.connection.send(Drawn(request.session, request.epoch, request.tick, mouth_hSC, size, seconds))
+        self.connection.send(
+            Drawn(request.session, request.avatar, request.epoch, request.tick, mouth_hSC, size, seconds)
+        )
 
 
 def _end_with(parent: int) -> None:

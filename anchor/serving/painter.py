@@ -30,7 +30,7 @@ class Painter:
     """
 
     def __init__(self, stage: StagePictures, label: str = "") -> None:
-        self._stage, self._label = stage, label
+        self.stage, self._label = stage, label
         self._video: VideoEncoder | None = None
         self._audio: dict[Kind, AudioEncoder] = {}
         self._shown: np.ndarray | None = None
@@ -39,8 +39,8 @@ class Painter:
 
     def change(self, stage: StagePictures) -> None:
         """Another avatar of the same size."""
-        assert (stage.width, stage.height) == (self._stage.width, self._stage.height), "one size a session"
-        self._stage = stage
+        assert (stage.width, stage.height) == (self.stage.width, self.stage.height), "one size a session"
+        self.stage = stage
         self._left, self._dissolved = self._shown, 0
 
     def sound(self, tick: Tick, kinds: frozenset[Kind]) -> list[Packet]:
@@ -59,14 +59,14 @@ class Painter:
     def paint(self, tick: Tick, step: Step, mouth: tuple[int, np.ndarray] | None, wants_key: bool) -> list[Packet]:
         """The picture of one tick."""
         if self._video is None:
-            self._video = VideoEncoder(self._stage.width, self._stage.height)
+            self._video = VideoEncoder(self.stage.width, self.stage.height)
         if wants_key:
             self._video.want_key()
         return self._video.encode(self.picture(tick, step, mouth), tick.number)
 
     def picture(self, tick: Tick, step: Step, mouth: tuple[int, np.ndarray] | None) -> np.ndarray:
         """uint8 RGB (H, W, 3): the avatar with the mouth of this tick."""
-        picture = self._with_mouth(tick, step.number, mouth)[: self._stage.height, : self._stage.width]
+        picture = self._with_mouth(tick, step.number, mouth)[: self.stage.height, : self.stage.width]
         if step.is_cut:
             self._left, self._dissolved = self._shown, 0
         if self._dissolved < DISSOLVE and self._left is not None:
@@ -77,7 +77,7 @@ class Painter:
         return self._labelled(picture) if self._label else picture
 
     def _with_mouth(self, tick: Tick, number: int, mouth: tuple[int, np.ndarray] | None) -> np.ndarray:
-        stage = self._stage
+        stage = self.stage
         if mouth is None:
             return stage.rest(number)
         drawn_for, mouth_hSC = mouth
@@ -96,7 +96,7 @@ class Painter:
         return picture
 
     def _labelled(self, picture: np.ndarray) -> np.ndarray:
-        label_HWC, alpha_HW1 = _render_label(self._label, self._stage.height)
+        label_HWC, alpha_HW1 = _render_label(self._label, self.stage.height)
         height, width = label_HWC.shape[:2]
         margin = height // 2
         place = slice(margin, margin + height), slice(margin, margin + width)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import operator
 import time
 from collections import Counter
@@ -117,12 +116,17 @@ class Session:
         self.stats.starved, self.stats.dropped = self.timeline.num_starved, self.hub.num_dropped
         return self.stats
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What stopped the clock; None while it runs."""
+        task = self._task
+        return task.exception() if task is not None and task.done() and not task.cancelled() else None
+
     async def close(self) -> None:
         """Stop the clock, and end what is watched."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
         self.hub.close()
 
     def interrupt(self) -> float:
@@ -135,8 +139,9 @@ class Session:
         return dropped_s
 
     def take(self, drawn: Drawn) -> None:
-        """A picture of the drawing process; one of an old epoch, or too late, is left out."""
-        if drawn.mouth_hSC is None or drawn.epoch != self.timeline.epoch or drawn.tick < self.tick:
+        """A picture of the drawing process; one of an old epoch or of another avatar, or too late, is left out."""
+        is_old = (drawn.avatar, drawn.epoch) != (self.avatar, self.timeline.epoch) or drawn.tick < self.tick
+        if drawn.mouth_hSC is None or is_old:
             return
         self._mouths[drawn.epoch, drawn.tick] = drawn.mouth_hSC
         self.stats.batch_sizes[drawn.batch_size] += 1
@@ -147,7 +152,6 @@ class Session:
         self._steps.clear()
         self._mouths.clear()
         self._last = None
-        self._painter.change(stage)
         self.hub.want_key()
 
     def act(self, name: str) -> bool:
@@ -170,6 +174,8 @@ class Session:
                 behind = 0.0
             late = self.stats.late
             tick, step, mouth = self._step()
+            if self._painter.stage is not self._stage:  # here, for no worker paints a picture of the old one any more
+                self._painter.change(self._stage)
             for tap in tuple(self.taps):
                 tap(tick.sound_L4)
             kinds = self.hub.kinds

@@ -2,9 +2,11 @@
 
 import asyncio
 import io
+from concurrent.futures import Future
 
 import av
 import numpy as np
+from live_server import DrawnPictures
 
 from anchor.serving.avatar import Action, Walk
 from anchor.serving.containers import FragmentedMp4
@@ -29,7 +31,7 @@ class Artist:
         self.requests.append(request)
         if self.draws:
             mouth = np.full((48, 96, 3), 255, np.uint8)
-            self.session.take(Drawn(request.session, request.epoch, request.tick, mouth, 1, 0.0))
+            self.session.take(Drawn(request.session, request.avatar, request.epoch, request.tick, mouth, 1, 0.0))
         return True
 
 
@@ -137,7 +139,7 @@ def test_after_an_interruption_nothing_old_is_heard_or_seen(pictures, workers, r
             await viewer.get("h264")
         session.interrupt()
         stale = [request for request in artist.requests if request.epoch == 0]
-        session.take(Drawn(1, 0, session.tick + 1, np.zeros((48, 96, 3), np.uint8), 1, 0.0))
+        session.take(Drawn(1, "ann", 0, session.tick + 1, np.zeros((48, 96, 3), np.uint8), 1, 0.0))
         assert not session._mouths, "a picture of the old epoch is left out"
         seen = session.tick
         while session.tick < seen + 15:
@@ -202,3 +204,75 @@ def test_a_browsers_stream_is_a_film(pictures, workers, run):
     with av.open(io.BytesIO(b"".join(pieces))) as film:
         assert [stream.codec_context.name for stream in film.streams] == ["h264", "aac"]
         assert sum(1 for _ in film.decode(video=0)) == 30
+
+
+class Waiting:
+    """In the place of the pictures' workers: nothing is done before it is let go."""
+
+    def __init__(self, workers):
+        self.workers, self.held = workers, []
+
+    def submit(self, do, *arguments):
+        self.held.append((future := Future(), do, arguments))
+        return future
+
+    def go(self):
+        for future, do, arguments in self.held:
+            self.workers.submit(do, *arguments).add_done_callback(
+                lambda done, into=future: into.set_result(done.result())
+            )
+        self.held.clear()
+
+
+def test_an_avatar_is_changed_between_two_pictures(pictures, workers, run):
+    """The picture that a worker has not begun is the old avatar's: the new one may not even have it."""
+
+    async def life():
+        waiting = Waiting(workers)
+        session, _, _ = make(pictures, waiting, Walk(Action("idle", 5, 10, "around")))
+        viewer = session.hub.join(["h264"])
+        session.start()
+        while not waiting.held:
+            await asyncio.sleep(0.01)
+        session.change("bob", DrawnPictures(2), Walk(Action("idle", 0, 2, "around")))
+        waiting.go()
+        assert (await viewer.get("h264")).pts == 0
+        while session.tick < 3 and session.failure is None:
+            waiting.go()
+            await asyncio.sleep(0.01)
+        assert session.failure is None
+        await session.close()
+
+    run(life())
+
+
+def test_a_mouth_of_the_avatar_before_is_not_shown_on_another(pictures, workers, run):
+    async def life():
+        session, artist, _ = make(pictures, workers)
+        artist.draws = False
+        session.timeline.say(loud(1.0), 0)
+        session.start()
+        while not artist.requests:
+            await asyncio.sleep(0.01)
+        session.change("bob", DrawnPictures(), Walk(Action("idle", 0, 10, "around")))
+        for name, kept in (("ann", 0), ("bob", 1)):
+            session.take(Drawn(1, name, 0, session.tick + 1, np.zeros((48, 96, 3), np.uint8), 1, 0.0))
+            assert len(session._mouths) == kept
+        await session.close()
+
+    run(life())
+
+
+def test_a_clock_that_stopped_says_why_and_is_closed_like_any_other(pictures, workers, run):
+    async def life():
+        session, _, _ = make(pictures, workers)
+        session.taps.add(lambda sound_L4: 1 / 0)
+        viewer = session.hub.join(["h264"])
+        session.start()
+        while session.failure is None:
+            await asyncio.sleep(0.01)
+        assert isinstance(session.failure, ZeroDivisionError)
+        await session.close()
+        assert await viewer.get("h264") is None
+
+    run(life())

@@ -107,8 +107,9 @@ class Director:
                     if not await self._sound(sentence, epoch):
                         return
                     count += 1
-        except AnchorError as error:
-            self._on_event("failed", {"number": utterance.number, "reason": str(error)})
+        except Exception as error:  # whatever it is: the next utterance is spoken
+            reason = str(error) if isinstance(error, AnchorError) else f"{type(error).__name__}: {error}"
+            self._on_event("failed", {"number": utterance.number, "reason": reason})
         finally:
             timeline.say(np.zeros((0, 4), np.float32), epoch, is_last=True)
         self._on_event("uttered", {"number": utterance.number, "sentences": count})

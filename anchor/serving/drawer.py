@@ -105,6 +105,9 @@ class Drawer:
         except AnchorError:
             self._avatars.pop(name, None)
             raise
+        except asyncio.TimeoutError:
+            self.forget(name)
+            raise AnchorError(f"the drawing process has not loaded it within {START_S:.0f} s.") from None
         self._raise_spare()
         return self._costs[name]
 

@@ -269,6 +269,9 @@ class Station:
             self.door.look()
             now = time.monotonic()
             for live in tuple(self.sessions.values()):
-                if now - live.last_seen(now) > self.settings.lease_s:
+                failure = live.session.failure
+                if failure is not None:
+                    live.tell("failed", {"reason": f"Its clock stopped: {type(failure).__name__}: {failure}."})
+                if failure is not None or now - live.last_seen(now) > self.settings.lease_s:
                     await self.close(live)
             self._shelf.forget_unused({live.session.avatar for live in self.sessions.values()})

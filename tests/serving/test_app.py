@@ -235,6 +235,18 @@ def test_another_role_in_the_middle_of_a_session(http, server):
     assert http.post(f"/api/sessions/{id}/act", json={"name": "wave"}).status_code == 200
 
 
+def test_a_session_whose_clock_stops_is_ended_and_the_others_go_on(http, server):
+    broken, whole = opened(http), opened(http)
+    live = server.station.sessions[broken]
+    live.session.taps.add(lambda sound_L4: 1 / 0)
+    while broken in server.station.sessions:
+        http.get(f"/api/sessions/{whole}").raise_for_status()
+        time.sleep(0.05)
+    assert {"reason": "Its clock stopped: ZeroDivisionError: division by zero."}.items() <= live.events[-2].items()
+    while whole in server.station.sessions:  # nobody watches it any more: leases still end
+        time.sleep(0.05)
+
+
 def test_avatars_are_taken_in_without_a_restart(http, server):
     (server.folder / "eve").mkdir()
     try:

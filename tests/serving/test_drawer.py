@@ -61,6 +61,20 @@ def test_draws_for_all_and_comes_back_after_a_kill(run):
     run(life())
 
 
+def test_a_process_that_never_answers_is_an_avatar_that_cannot_be_used(run, monkeypatch):
+    monkeypatch.setattr("anchor.serving.drawer.START_S", 0.01)
+    monkeypatch.setattr(Drawer, "_launch", lambda drawer: None)
+
+    async def life():
+        drawer = Drawer(load_face, lambda drawn: None)
+        await drawer.start()
+        with pytest.raises(AnchorError, match="has not loaded it"):
+            await drawer.add("ann", "here")
+        assert not drawer._ready, "it is not waited for any more"
+
+    run(life())
+
+
 @pytest.mark.slow
 def test_one_that_stands_still_is_replaced(run):
     async def life():

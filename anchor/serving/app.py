@@ -26,7 +26,7 @@ from anchor.serving.sockets import serve_socket
 from anchor.serving.station import Station, UnknownError
 from anchor.serving.streams import send_film, tell_events
 from anchor.serving.talking import add_conversation
-from anchor.serving.webrtc import MOST_SDP, answer_offer
+from anchor.serving.webrtc import MOST_SDP, show
 
 __all__ = ["make_app"]
 
@@ -129,8 +129,7 @@ def make_app(
     @app.post("/api/sessions/{id}/offer")
     async def offer(id: str, body: _Offer, key: Key = view) -> dict[str, Any]:
         live = station.find(id, key.name)
-        peer, answer = await answer_offer(live.session.hub, body.sdp)
-        live.closers.add(peer.close)
+        _, answer = await show(live, body.sdp)
         return {"type": "answer", "sdp": answer}
 
     @app.post("/api/sessions/{id}/say", status_code=202)

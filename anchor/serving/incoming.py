@@ -49,12 +49,8 @@ class SoundLine:
             self._maker = SoundMaker(_read_rate(about))
             return "begins", None
         rest_L4 = self._maker.add(np.zeros(0, np.float32), is_last=True) if self._maker is not None else None
-        self.drop()
-        return "ends", rest_L4
-
-    def drop(self) -> None:
-        """Forget what was begun: the next piece needs a rate before it."""
         self._maker = None
+        return "ends", rest_L4
 
     def _take(self, data: bytes) -> np.ndarray:
         if self._maker is None:
@@ -65,24 +61,29 @@ class SoundLine:
 
 
 async def hear(station: Station, socket: WebSocket, live: Live) -> None:
-    """Speak what a client streams; an interruption ends it, and is told."""
+    """Speak what a client streams; an interruption ends it, and is told: what was under way by then is left out."""
     timeline, line = live.session.timeline, SoundLine(socket, live)
-    epoch = timeline.epoch
-    while True:
-        what, sound_L4 = await line.read()
-        if what == "begins":
-            epoch = timeline.epoch
-            station.door.admit(live)
-        elif what == "ends":
-            if sound_L4 is not None:
-                timeline.say(sound_L4, epoch, is_last=True)
-        else:
-            assert sound_L4 is not None
-            if timeline.waiting_s > STREAM_AHEAD_S:
-                raise ConfigError(f"More than {STREAM_AHEAD_S:.0f} s of speech are waiting. Send it as it is spoken.")
-            if not timeline.say(sound_L4, epoch, is_last=False):
-                await socket.send_json({"event": "interrupted", "epoch": timeline.epoch})
-                line.drop()
+    epoch, is_told = timeline.epoch, False
+    try:
+        while True:
+            what, sound_L4 = await line.read()
+            if what == "begins":
+                epoch, is_told = timeline.epoch, False
+                station.door.admit(live)
+            elif what == "ends":
+                if sound_L4 is not None:
+                    timeline.say(sound_L4, epoch, is_last=True)
+            else:
+                assert sound_L4 is not None
+                if epoch == timeline.epoch and timeline.waiting_s > STREAM_AHEAD_S:
+                    raise ConfigError(
+                        f"More than {STREAM_AHEAD_S:.0f} s of speech are waiting. Send it as it is spoken."
+                    )
+                if not timeline.say(sound_L4, epoch, is_last=False) and not is_told:
+                    is_told = True
+                    await socket.send_json({"event": "interrupted", "epoch": timeline.epoch})
+    finally:  # a client that breaks off has said what it said
+        timeline.say(np.zeros((0, 4), np.float32), epoch, is_last=True)
 
 
 def _read_rate(about: dict[str, Any]) -> int:

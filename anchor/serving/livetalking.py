@@ -24,7 +24,7 @@ from anchor.serving.live import Live
 from anchor.serving.outputs import Ways
 from anchor.serving.station import Station, UnknownError
 from anchor.serving.uploads import play, read_form, read_sound
-from anchor.serving.webrtc import answer_offer
+from anchor.serving.webrtc import show
 from anchor.speech.text import clean_text
 
 __all__ = ["SESSION_COOKIE", "LiveTalking"]
@@ -62,7 +62,7 @@ class LiveTalking:
         about = await _json(request)
         live = self._station.open(_text(about, "avatar", 64), key.name)
         try:
-            peer, answer = await answer_offer(live.session.hub, _text(about, "sdp"))
+            peer, answer = await show(live, _text(about, "sdp"))
         except BaseException:
             await self._station.close(live)
             raise
@@ -71,7 +71,6 @@ class LiveTalking:
             if self._ids[old][0] not in self._station.sessions:
                 del self._ids[old]
         self._ids[sessionid] = (live.id, key.name)
-        live.closers.add(peer.close)
         peer.on("connectionstatechange", lambda: self._end_with(live, peer))
         return {"sdp": answer, "type": "answer", "sessionid": sessionid}
 

@@ -14,8 +14,9 @@ from aiortc.rtcrtpsender import RTCRtpSender
 from anchor.errors import AnchorError
 from anchor.serving.encoding import AUDIO_BASE, VIDEO_BASE, Kind
 from anchor.serving.hub import Hub, Viewer
+from anchor.serving.live import Live
 
-__all__ = ["OfferError", "answer_offer"]
+__all__ = ["OfferError", "answer_offer", "show"]
 
 MOST_SDP = 64 * 1024  # bytes of an offer: a browser's has about 5 KB
 GATHER_S = 5.0  # s for candidates
@@ -127,6 +128,19 @@ async def answer_offer(hub: Hub, sdp: str) -> tuple[RTCPeerConnection, str]:
     task = asyncio.get_running_loop().create_task(_look_after(peer, viewer))
     task.add_done_callback(lambda done: asyncio.ensure_future(end()))
     return peer, description
+
+
+async def show(live: Live, sdp: str) -> tuple[RTCPeerConnection, str]:
+    """What :func:`answer_offer` gives, for a viewer that ends with the session at the latest."""
+    peer, answer = await answer_offer(live.session.hub, sdp)
+    live.closers.add(peer.close)
+
+    def forget() -> None:
+        if peer.connectionState == "closed":
+            live.closers.discard(peer.close)
+
+    peer.on("connectionstatechange", forget)
+    return peer, answer
 
 
 async def _look_after(peer: RTCPeerConnection, viewer: Viewer) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from types import SimpleNamespace
 
 import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
@@ -9,7 +10,7 @@ from aiortc.rtp import RtcpSrPacket
 
 from anchor.serving.encoding import OPUS_FRAME, Packet
 from anchor.serving.hub import Hub
-from anchor.serving.webrtc import SCREEN_S, answer_offer
+from anchor.serving.webrtc import SCREEN_S, show
 
 RATES = {"video": (90_000, 25), "audio": (48_000, 48_000)}  # of RTP's clock, and of ours
 FIRST = 1000  # the session's tick when the viewer comes
@@ -38,10 +39,11 @@ class Ear:
 def test_pictures_and_sound_are_one_stream_on_one_clock(run):
     async def watch():
         hub, browser = Hub(), RTCPeerConnection()
+        live = SimpleNamespace(session=SimpleNamespace(hub=hub), closers=set())
         for kind in ("video", "audio"):
             browser.addTransceiver(kind, direction="recvonly")
         await browser.setLocalDescription(await browser.createOffer())
-        peer, sdp = await answer_offer(hub, browser.localDescription.sdp)
+        peer, sdp = await show(live, browser.localDescription.sdp)
         streams = re.findall(r"^a=msid:(\S+) (\S+)", sdp, re.M)
         assert len(streams) == 2
         assert len({stream for stream, _ in streams}) == 1, "Chromium synchronises the tracks of one stream alone"
@@ -54,7 +56,9 @@ def test_pictures_and_sound_are_one_stream_on_one_clock(run):
             await asyncio.sleep(PICTURE_LATER_S)
             hub.publish([Packet("h264", b"\0\0\0\1\x65" + bytes([tick % 250 + 1]), tick, 1, True)])
             tick += 1
+        assert live.closers == {peer.close}
         await peer.close()
+        assert not live.closers, "a viewer that left is forgotten"
         await browser.close()
         ahead = {"video": SCREEN_S, "audio": 0.0}  # a screen is slower than a browser thinks
         return [began + ahead[kind] for kind, ear in ears.items() for began in ear.began(kind)]

@@ -10,6 +10,9 @@ text to sound, text to lip, interruption to silence, delay, skew. soak: as many 
 soak_s: skew at the beginning and the end, memory. speaking= sets how many that are, as max_speaking= of the server.
 Skew is that at the ear: what the browser says of its loudspeaker's buffer counts.
 
+Each rung of the ladder says what was late (the drawing process, the event loop, painting), and a table of all presets
+comes at the end, also when it is broken off or a preset cannot be held. 600 s of soak and all presets take 40 minutes.
+
 Networks are untrained, pictures are drawn and carry a bar-code, the browser runs on the same cores.
 """
 
@@ -24,7 +27,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +41,14 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 from detect import processor  # noqa: E402
 from live_avatars import build_coded  # noqa: E402
 from live_browser import Command, Page, open_browser, wait_for  # noqa: E402
-from live_clients import BEEP_EVERY_S, SENTENCE, TALK, Background, Watcher, beep  # noqa: E402
+from live_clients import BEEP_EVERY_S, SENTENCE, Background, beep  # noqa: E402
+from live_crowd import Crowd, climb, fill, room_of, summary  # noqa: E402
+from live_metrics import Metrics  # noqa: E402
 
 OPTIONS = {
     "parts": "forward,room,ladder,watch,soak", "presets": "live96,tiny,wav2lip96", "size": "512", "most": "8",
     "seconds": "10", "soak_s": "60", "threads": "1", "speaking": "0",
 }  # fmt: skip
-ENOUGH = 24.5  # pictures a second
 GREY = 50  # red of a drawn mouth; at rest it is about 4
 CHINESE = "大家晚上好,欢迎收看今天的新闻节目。今天我们有三条消息要告诉大家。"
 
@@ -80,32 +84,6 @@ def measure_forward(preset: str, folder: Path) -> str:
     return f"{preset}: mouths a second {', '.join(told)}"
 
 
-class Metrics:
-    """Counters of a server, and what became of them since :meth:`mark`."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.mark()
-
-    def read(self) -> dict[str, float]:
-        """By name."""
-        text = httpx.get(f"{self.url}/metrics", timeout=30).text
-        return {name: float(value) for name, value in re.findall(r"^anchor_(\S+) (\S+)$", text, re.M)}
-
-    def mark(self) -> None:
-        """Count from here."""
-        self.before = self.read()
-
-    def shares(self) -> tuple[float, float]:
-        """Of mouths, those that were late; of ticks, those whose picture was left out."""
-        now = self.read()
-        late, mouths, skipped, ticks = (
-            now[name] - self.before[name]
-            for name in ("mouths_late_total", "mouths_total", "pictures_skipped_total", "ticks_total")
-        )
-        return late / max(1, mouths), skipped / max(1, ticks)
-
-
 @contextlib.contextmanager
 def serving(folder: Path, work: Path, **keys: Any) -> Iterator[Command]:
     """`anchor serve` of one avatar."""
@@ -115,98 +93,6 @@ def serving(folder: Path, work: Path, **keys: Any) -> Iterator[Command]:
         yield command
     finally:
         command.stop()
-
-
-def room_of(command: Command) -> int:
-    """What the server says of its room."""
-    found = re.search(r'"speaking": \{"[^"]*": (\d+)', command.said)
-    assert found, command.said
-    return int(found[1])
-
-
-class Crowd:
-    """Sessions that speak: the first before the browser, the others before readers."""
-
-    def __init__(self, command: Command, browser: Any, background: Background) -> None:
-        self.command, self.background = command, background
-        self.page = Page(browser, command.url)
-        self.others: list[Watcher] = []
-        self.tasks: list[Any] = []
-        self.talk()
-
-    def talk(self) -> None:
-        """Who is silent speaks again."""
-        for id in [self.page.id, *(one.id for one in self.others)]:
-            address = f"{self.command.url}/api/sessions/{id}"
-            if not httpx.get(address, timeout=30).json()["is_speaking"]:
-                httpx.post(f"{address}/say", json={"text": TALK}, timeout=30)
-
-    def grow(self) -> None:
-        """One more."""
-        one = Watcher(self.command.url)
-        self.others.append(one)
-        self.tasks.append(self.background.start(one.watch()))
-        one.say()
-
-    def measure(self, seconds: float) -> tuple[list[float], tuple[float, float]]:
-        """Pictures a second of each, the browser's first; shares of late mouths and of pictures left out."""
-        time.sleep(2.0)
-        metrics = Metrics(self.command.url)
-        self.page.forget()
-        time.sleep(seconds)
-        rates = [self.page.seen().rate, *(one.rate(seconds) for one in self.others)]
-        return rates, metrics.shares()
-
-    def leave(self) -> None:
-        """End all of it."""
-        for task in self.tasks:
-            task.cancel()
-        for one in self.others:
-            one.close()
-        self.page.close()
-
-
-def describe(rates: list[float], shares: tuple[float, float]) -> str:
-    """One rung."""
-    return (
-        f"browser {rates[0]:.1f}, least of all {min(rates):.1f} pictures a second; late {100 * shares[0]:.1f} %, "
-        f"left out {100 * shares[1]:.1f} %"
-    )
-
-
-def climb(command: Command, browser: Any, background: Background, most: int, seconds: float) -> None:
-    """The ladder."""
-    crowd, kept = Crowd(command, browser, background), 0
-    for count in range(1, most + 1):
-        if count > 1:
-            crowd.grow()
-        rates, shares = crowd.measure(seconds)
-        print(f"  {count} speaking: {describe(rates, shares)}", flush=True)
-        if min(rates) < ENOUGH or max(shares) >= 0.01:
-            break
-        kept = count
-    print(f"  largest number that keeps {ENOUGH} pictures a second with less than 1 % late: {kept}", flush=True)
-    crowd.leave()
-
-
-def full_house(command: Command, browser: Any, background: Background) -> tuple[int, Crowd]:
-    """As many sessions as the server has room for, and how many that are; all speak."""
-    room, crowd = room_of(command), Crowd(command, browser, background)
-    for _ in range(room - 1):
-        crowd.grow()
-    return room, crowd
-
-
-def fill(command: Command, browser: Any, background: Background, seconds: float) -> None:
-    """As many as there is room for, and one more that is refused."""
-    room, crowd = full_house(command, browser, background)
-    extra = Watcher(command.url)
-    answer = extra.say(SENTENCE)
-    rates, shares = crowd.measure(seconds)
-    print(f"  the server's own room: {room} speaking: {describe(rates, shares)}")
-    print(f"  one more: {answer.status_code}, Retry-After {answer.headers.get('retry-after')}", flush=True)
-    extra.close()
-    crowd.leave()
 
 
 def watch(command: Command, browser: Any, background: Background) -> None:
@@ -246,34 +132,40 @@ def watch(command: Command, browser: Any, background: Background) -> None:
         page.close()
 
 
-def soak(command: Command, browser: Any, background: Background, seconds: float) -> None:
+def soak(command: Command, browser: Any, background: Background, seconds: float) -> dict[str, str]:
     """A long run of a full house."""
-    room, crowd = full_house(command, browser, background)
-    httpx.post(f"{command.url}/api/sessions/{crowd.page.id}/interrupt", timeout=30)
-    metrics = Metrics(command.url)
     drawing = int(re.findall(r'"drawing_pid": (\d+)', command.said)[-1])
-    crowd.page.forget()
-    began = time.monotonic()
-    background.start(beep(command.url, crowd.page.id, int(seconds / BEEP_EVERY_S) + 1))
-    memory = []
-    while time.monotonic() - began < seconds:
-        minutes = (time.monotonic() - began) / 60
-        memory.append((minutes, metrics.read()["memory_bytes"] / 2**20, resident_mb(drawing)))
-        time.sleep(min(5.0, max(0.1, seconds - (time.monotonic() - began))))
-        for one in crowd.others:
-            if not httpx.get(f"{command.url}/api/sessions/{one.id}", timeout=30).json()["is_speaking"]:
-                one.say()
-    seen, shares = crowd.page.seen(), metrics.shares()
+    with Crowd(command, browser, background) as crowd:
+        room = crowd.grow(room_of(command))
+        httpx.post(f"{command.url}/api/sessions/{crowd.page.id}/interrupt", timeout=30)
+        metrics, memory = Metrics(command.url), []
+        crowd.page.forget()
+        began = time.monotonic()
+        background.start(beep(command.url, crowd.page.id, int(seconds / BEEP_EVERY_S) + 1))
+        while (gone := time.monotonic() - began) < seconds:
+            memory.append((gone / 60, metrics.read()["memory_bytes"] / 2**20, resident_mb(drawing)))
+            time.sleep(min(5.0, max(0.1, seconds - gone)))
+            for one in crowd.others:
+                if not httpx.get(f"{command.url}/api/sessions/{one.id}", timeout=30).json()["is_speaking"]:
+                    one.say()
+        seen, gone = crowd.page.seen(), time.monotonic() - began
+        rates = [len(seen.shown_N3) / gone, *(one.rate(gone) for one in crowd.others)]
+        rung, refused = metrics.rung(rates), metrics.read()["refused_total"] - metrics.before["refused_total"]
     skews = 1000 * seen.skews(GREY)
     third = max(1, len(skews) // 3)
-    print(f"  {seconds:.0f} s of {room} sessions: {describe([seen.rate], shares)}")
-    print(f"  skew {spread(skews)} ms; drift from the first third to the last "
-          f"{np.median(skews[-third:]) - np.median(skews[:third]):+.0f} ms")  # fmt: skip
-    minutes, server, drawer = np.array(memory[len(memory) // 3 :]).T  # the first third fills caches
-    for name, values in (("server", server), ("drawing process", drawer)):
-        slope = np.polyfit(minutes, values, 1)[0] if len(minutes) > 2 else float("nan")
-        print(f"  memory of the {name}: {values[-1]:.0f} MB, {slope:+.1f} MB a minute", flush=True)
-    crowd.leave()
+    drift = f"{np.median(skews[-third:]) - np.median(skews[:third]):+.0f} ms" if len(skews) else "-"
+    print(f"  {gone:.0f} s of {room} sessions: {rung}; refused {refused:.0f}")
+    print(f"  skew {spread(skews)} ms; drift from the first third to the last {drift}")
+    minutes, *each = np.array(memory[len(memory) // 3 :]).T  # the first third fills caches
+    slopes = []
+    for name, values in zip(("server", "drawing process"), each, strict=True):
+        slopes.append(f"{np.polyfit(minutes, values, 1)[0]:+.1f}" if len(minutes) > 2 else "-")
+        print(f"  memory of the {name}: {values[-1]:.0f} MB, {slopes[-1]} MB a minute", flush=True)
+    return {
+        f"soak, {gone:.0f} s": f"{room}: {summary(rung)}",
+        "skew, drift (ms)": f"{spread(skews)}; {drift.removesuffix(' ms')}",
+        "memory, server and drawing (MB a minute)": ", ".join(slopes),
+    }
 
 
 def resident_mb(pid: int) -> float:
@@ -291,15 +183,36 @@ def spread(values: Any) -> str:
     return f"p50 {np.median(found):.0f}, p95 {np.percentile(found, 95):.0f}"
 
 
+def attempt(name: str, measure: Callable[[], dict[str, str] | None], row: dict[str, str]) -> None:
+    """One part; where it fails the others are measured all the same, and the table says why."""
+    try:
+        row.update(measure() or {})
+    except Exception as error:  # of the browser, of the server: whatever it is, it is told
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        print(f"  not measured: {reason}", flush=True)
+        row[name] = f"not measured: {reason}"
+
+
+def table(machine: str, rows: dict[str, dict[str, str]]) -> str:
+    """Markdown: what was measured, a line for each figure and a column for each preset."""
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    lines = [f"\n{machine}\n", f"| | {' | '.join(rows)} |", f"| --- |{' --- |' * len(rows)}"]
+    return "\n".join(
+        lines + [f"| {name} | {' | '.join(row.get(name, '-') for row in rows.values())} |" for name in names]
+    )
+
+
 def main() -> None:
     """Print what was measured."""
     options = {**OPTIONS, **dict(word.split("=", 1) for word in sys.argv[1:])}
     if unknown := set(options) - set(OPTIONS):
         sys.exit(f"live.py: {', '.join(unknown)}= is unknown. Keys are {', '.join(OPTIONS)}.")
     parts, presets = options["parts"].split(","), options["presets"].split(",")
-    size, most, seconds = int(options["size"]), int(options["most"]), float(options["seconds"])
+    size = int(options["size"])
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    print(f"{processor()}, {os.cpu_count()} cores, {platform.system()}; load before {load}; {size} px", flush=True)
+    machine = f"{processor()}, {os.cpu_count()} cores, {platform.system()}; load before {load}; {size} px"
+    print(machine, flush=True)
+    rows: dict[str, dict[str, str]] = {preset: {} for preset in presets}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         for preset in presets:
@@ -311,21 +224,38 @@ def main() -> None:
         if not set(parts) - {"forward"}:
             return
         background = Background()
-        with open_browser() as browser:
-            for preset in presets:
-                print(f"{preset}:", flush=True)
-                keys = {"threads": options["threads"]}
-                with serving(work / preset, work, max_speaking=options["speaking"], **keys) as command:
-                    if "room" in parts:
-                        fill(command, browser, background, seconds)
-                    if "watch" in parts:
-                        watch(command, browser, background)
-                    if "soak" in parts:
-                        soak(command, browser, background, float(options["soak_s"]))
-                if "ladder" in parts:
-                    with serving(work / preset, work, max_speaking=64, **keys) as command:
-                        climb(command, browser, background, most, seconds)
-    print(f"load after {', '.join(f'{one:.1f}' for one in os.getloadavg())}")
+        try:
+            with open_browser() as browser:
+                for preset in presets:
+                    print(f"{preset}:", flush=True)
+                    measure_preset(preset, work, browser, background, options, rows[preset])
+        finally:
+            print(f"load after {', '.join(f'{one:.1f}' for one in os.getloadavg())}")
+            print(table(machine, rows), flush=True)
+
+
+def measure_preset(
+    preset: str, work: Path, browser: Any, background: Background, options: dict[str, str], row: dict[str, str]
+) -> None:
+    """Everything that was asked for with one network on air; what was measured goes into ``row``."""
+    parts, seconds, most = options["parts"].split(","), float(options["seconds"]), int(options["most"])
+
+    def on_air(max_speaking: str, *names: str) -> None:
+        wanted = [name for name in names if name in parts]
+        if not wanted:
+            return
+        with serving(work / preset, work, max_speaking=max_speaking, threads=options["threads"]) as command:
+            there = (command, browser, background)
+            measures: dict[str, Callable[[], dict[str, str] | None]] = {
+                "room": lambda: fill(*there, seconds), "watch": lambda: watch(*there),
+                "soak": lambda: soak(*there, float(options["soak_s"])), "ladder": lambda: climb(*there, most, seconds),
+            }  # fmt: skip
+            for name in wanted:
+                print(f" {name}, load {os.getloadavg()[0]:.1f}:", flush=True)
+                attempt(name, measures[name], row)
+
+    for max_speaking, names in ((options["speaking"], ("room", "watch", "soak")), ("64", ("ladder",))):
+        attempt(", ".join(names), lambda max_speaking=max_speaking, names=names: on_air(max_speaking, *names), row)  # type: ignore[misc]
 
 
 if __name__ == "__main__":

@@ -215,6 +215,10 @@ class Page:
         """Count from now on."""
         self.page.evaluate("() => { meter.shown.length = 0; meter.loud.length = 0; }")
 
+    def count(self) -> int:
+        """Pictures shown since then."""
+        return self.page.evaluate("meter.shown.length")
+
     def seen(self) -> Seen:
         """All of it."""
         found = self.page.evaluate("meter")

@@ -85,38 +85,61 @@ class Admission:
             self._tell("eased", {})
         return self.strain
 
-    def let_in(self, is_leaving: bool) -> None:
-        """See that one more session may be opened.
+    def let_in(self, key: str, is_leaving: bool) -> None:
+        """See that one more session may be opened; ``key`` is its avatar's in the drawing process.
 
         Raises:
-            BusyError: the server is leaving, as many are open as may be, or those that are stutter.
+            BusyError: the server is leaving, as many are open as may be, there is no room for more pictures, or those
+                that are open stutter.
         """
         if is_leaving:
             raise BusyError("The server is leaving. Try another one.")
         if len(self._sessions) >= self._settings.max_sessions:
             self._refuse(f"{len(self._sessions)} sessions are open, and there is no room for more. Try again later.")
         if self._sessions:
+            speaking, watched = self._showing()
+            watched[key] += 1
+            self._see_room(speaking, watched)
             self._spare()
 
     def admit(self, live: Live) -> None:
-        """See that one more may speak.
+        """See that one more may speak; one who would be the only one always may.
 
         Raises:
             BusyError: as many others speak as the machine can draw, or those on air stutter.
         """
         if live.is_speaking:
             return
-        keys = Counter(one.session.avatar for one in self._sessions.values() if one.is_speaking)
-        count = sum(keys.values())
-        keys[live.session.avatar] += 1
-        most = self._settings.max_speaking
-        if count >= most if most else not self._room.holds(keys, self._shelf.costs):
-            self._refuse(
-                f"{count} sessions are speaking, as many as this machine keeps at 25 pictures a second. "
-                "Try again later."
-            )
+        speaking, watched = self._showing(but=live)
+        count, most = sum(speaking.values()), self._settings.max_speaking
+        if most and count >= most:
+            self._refuse(f"{count} sessions are speaking, as many as this machine keeps. Try again later.")
         if count:
+            speaking[live.session.avatar] += 1
+            self._see_room(speaking, watched)
             self._spare()
+
+    def _showing(self, but: Live | None = None) -> tuple[Counter[str], Counter[str]]:
+        """How many sessions of each avatar's key speak, and how many are only watched."""
+        speaking: Counter[str] = Counter()
+        watched: Counter[str] = Counter()
+        for one in self._sessions.values():
+            if one is not but and one.is_speaking:
+                speaking[one.session.avatar] += 1
+            elif one is not but and "h264" in one.session.hub.kinds:
+                watched[one.session.avatar] += 1
+        return speaking, watched
+
+    def _see_room(self, speaking: Mapping[str, int], watched: Mapping[str, int]) -> None:
+        """Refuse what the machine was not measured to keep up with."""
+        if self._settings.max_speaking or self._room.holds(speaking, self._shelf.costs, watched):
+            return
+        silent = sum(watched.values())
+        others = f", and {silent} more would be watched" if silent else ""
+        self._refuse(
+            f"{sum(speaking.values())} sessions would speak{others}: more than this machine keeps at 25 pictures a "
+            "second. Try again later."
+        )
 
     def _spare(self) -> None:
         """Refuse while others would suffer; who counts out the sessions (``max_speaking``) decides that for itself."""

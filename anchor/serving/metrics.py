@@ -86,6 +86,10 @@ def prometheus_text(station: Station) -> str:
             "picture_seconds", "gauge", "of one core for a picture, pasted and encoded with its sound",
             {f'avatar="{_label(name)}"': station.door.cost(name).picture_s for name in station.avatars},
         ),
+        (
+            "idle_picture_seconds", "gauge", "the same, where no mouth is drawn",
+            {f'avatar="{_label(name)}"': station.door.cost(name).idle_s for name in station.avatars},
+        ),
         ("speech_waiting_seconds", "gauge", "made and not heard yet", sum(s.timeline.waiting_s for s in sessions)),
         ("speech_starved_total", "counter", "ticks of the open sessions in which a stream was dry",
          sum(s.timeline.num_starved for s in sessions)),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from anchor.errors import AnchorError
 from anchor.serving.avatar import Action, StagePictures, Walk
-from anchor.serving.capacity import Cost, measure_picture
+from anchor.serving.capacity import Cost, measure_pictures
 from anchor.serving.drawer import Drawer
 
 __all__ = ["Changes", "OpenAvatar", "Shelf"]
@@ -117,8 +117,8 @@ class Shelf:
         self._num_versions += 1
         key = f"{opened.name} #{self._num_versions}"
         mouths = await self._drawer.add(key, str(folder))
-        picture_s = await loop.run_in_executor(None, measure_picture, opened.stage)
-        self.costs[key] = Cost(mouths, picture_s)
+        pictures = await loop.run_in_executor(None, measure_pictures, opened.stage)
+        self.costs[key] = Cost(mouths, *pictures)
         before = self._names.get(folder)
         if before is not None and before != opened.name:
             self.avatars.pop(before, None)

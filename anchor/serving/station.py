@@ -133,7 +133,7 @@ class Station:
             BusyError: there is no room.
         """
         chosen = self._avatar(avatar)
-        self.door.let_in(self.is_leaving)
+        self.door.let_in(chosen.key, self.is_leaving)
         number = next(self._numbers)
         events: list[Live] = []
 

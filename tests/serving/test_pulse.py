@@ -57,12 +57,19 @@ def test_the_loop_and_painting_are_told_apart():
     assert (total.skipped, total.skipped_by_loop, total.worst_loop_ms) == (5, 3, 80.0), "the worst is no sum"
 
 
-def door(pulse, speaking, told, **settings):
-    """Of a station whose sessions cost nothing, as far as was measured."""
+CHEAP = Cost(dict.fromkeys((1, 2, 4, 8, 16), 1e-6))
+
+
+def door(pulse, speaking, told, cost=CHEAP, watched=0, **settings):
+    """Of a station with three sessions of one avatar; the last of them is silent."""
     live = [
-        SimpleNamespace(is_speaking=number < speaking, session=SimpleNamespace(avatar="ann")) for number in range(3)
+        SimpleNamespace(
+            is_speaking=number < speaking,
+            session=SimpleNamespace(avatar="ann", hub=SimpleNamespace(kinds={"h264"} if number < watched else set())),
+        )
+        for number in range(3)
     ]
-    shelf = SimpleNamespace(costs={"ann": Cost(dict.fromkeys((1, 2, 4, 8, 16), 1e-6))}, avatars={})
+    shelf = SimpleNamespace(costs={"ann": cost}, avatars={})
     sessions = {str(number): one for number, one in enumerate(live)}
     return Admission(
         Settings(**settings), shelf, sessions, lambda name, about: told.append((name, about)), pulse
@@ -75,12 +82,12 @@ def test_nobody_is_let_in_beside_those_that_stutter():
     with pytest.raises(BusyError, match=r"20\.0 % of the pictures are left out"):
         admission.admit(last)
     with pytest.raises(BusyError, match="not served in time"):
-        admission.let_in(is_leaving=False)
+        admission.let_in("ann", is_leaving=False)
     assert [name for name, _ in told] == ["strained", "refused", "refused"], "the strain is told once"
     assert admission.num_refused == 2
     admission._pulse._seconds.clear()  # ten seconds go by
     admission.admit(last)
-    admission.let_in(is_leaving=False)
+    admission.let_in("ann", is_leaving=False)
     assert told[-1] == ("eased", {})
 
 
@@ -91,5 +98,18 @@ def test_one_alone_may_try_and_an_operator_who_counts_may_overrule():
     told = []
     admission, last = door(beaten(SKIPPED, 50, now=now), 2, told, max_speaking=3)
     admission.admit(last)
-    admission.let_in(is_leaving=False)
+    admission.let_in("ann", is_leaving=False)
     assert [name for name, _ in told] == ["strained"]
+
+
+def test_pictures_of_the_silent_take_the_room_of_those_who_would_come():
+    dear = Cost(dict.fromkeys((1, 2, 4, 8, 16), 1e-6), 1.0, 1.0)
+    admission, _ = door(Pulse(), 0, [], dear)
+    admission.let_in("ann", is_leaving=False)  # nobody is watched, and one alone always may try
+    admission, last = door(Pulse(), 0, [], dear, watched=2)
+    with pytest.raises(BusyError, match="0 sessions would speak, and 3 more would be watched"):
+        admission.let_in("ann", is_leaving=False)
+    admission.admit(last)  # a page that is open already may speak, if it is the only one
+    admission, last = door(Pulse(), 1, [], dear)
+    with pytest.raises(BusyError, match="2 sessions would speak: more than"):
+        admission.admit(last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -91,19 +91,23 @@ def do_all(
     workers: int,
     what: str,
     unit: str,
-) -> list[Result]:
-    """``function(bench, item)`` of all items in their order; with more workers than one, in as many processes.
+) -> Iterator[Result]:
+    """``function(bench, item)`` of all items in their order, as they come: a result may be large.
 
-    Each of these sets up the kit for itself, has one thread, and takes a card in its turn. ``function`` and its results
-    are sent between processes. ``what`` and ``unit`` are for the line of progress.
+    With more workers than one it is done in as many processes. Each sets up the kit for itself, has one thread, and
+    takes a card in its turn; ``function`` and its results are sent between them. ``what`` and ``unit`` are for the line
+    of progress.
 
     Raises:
         ConfigError: a process was ended from outside, twice.
     """
     workers = num_workers(workers, len(items))
     if workers == 1:
-        return [function(bench, item) for item in show_progress(items, len(items), what, unit)]
-    done: dict[int, Result] = {}
+        for item in show_progress(items, len(items), what, unit):
+            yield function(bench, item)
+        return
+    early: dict[int, Result] = {}  # those that others, begun before them, are still waited for
+    place = 0
     elsewhere = functools.partial(_do_elsewhere, kit, function)
     with contextlib.closing(run_all(elsewhere, items, workers, _lost)) as made:
         for number, result in show_progress(made, len(items), what, unit):
@@ -112,8 +116,10 @@ def do_all(
                     f"workers={workers}: a process that scored clips was ended from outside, and again when it was "
                     "tried alone; memory ran out, most likely. Give fewer workers=, or a smaller max_seconds=."
                 )
-            done[number] = result
-    return [done[number] for number in range(len(items))]
+            early[number] = result
+            while place in early:
+                yield early.pop(place)
+                place += 1
 
 
 def device_name(device: torch.device) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from anchor.errors import ConfigError
+from anchor.files import read_records
 
 __all__ = ["Run", "read_run", "read_runs"]
 
@@ -51,14 +51,10 @@ def read_run(path: Path) -> Run:
     if not file.is_file():
         raise ConfigError(f"runs={path}: no metrics.jsonl there. Give the folder of a run of `anchor train`.")
     run = Run(file.resolve().parent.name)
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
-            continue
-        run.steps, run.seconds = max(run.steps, record["step"]), max(run.seconds, float(record.get("seconds", 0)))
+    for record in read_records(file):
+        seconds = record.get("seconds")
+        run.steps = max(run.steps, record["step"])
+        run.seconds = max(run.seconds, seconds) if isinstance(seconds, (int, float)) else run.seconds
         for name, value in record.items():
             if name not in NOT_METRICS and isinstance(value, (int, float)) and math.isfinite(value):
                 run.curves.setdefault(name, []).append((record["step"], float(value)))

@@ -31,6 +31,7 @@ from anchor.evaluation.stage import Asked, StageScores, score_generators
 from anchor.evaluation.sync import ClipEmbedding, ExpertScores, embed_clip, score_expert
 from anchor.evaluation.table import as_text
 from anchor.faces.landmarks import LandmarkName
+from anchor.files import write_whole
 from anchor.inference import ReferenceKind
 from anchor.models import WeightKind
 from anchor.ops.mel import mel_config_hash
@@ -236,9 +237,9 @@ def evaluate_source(
     if bench.generators:
         record["notes"] += notes_of(record, expert_path is not None, found)
     record["seconds"] = round(time.monotonic() - started, 1)
-    _write(out / "scores.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
+    write_whole(out / "scores.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
     shown = Shown(found.strips, [out / film["file"] for film in record["films"]], found.failures)
-    _write(out / "report.html", render_report(record, shown, curves))
+    write_whole(out / "report.html", render_report(record, shown, curves))
     return record
 
 
@@ -291,7 +292,7 @@ def _judge_clips(kit: Kit, bench: Bench, clips: list[ClipEntry], workers: int) -
     expert = bench.judges.expert
     if expert is None:
         return ExpertScores()
-    embedded = do_all(_embed, clips, kit, bench, workers, "listen and look", "clips")
+    embedded = list(do_all(_embed, clips, kit, bench, workers, "listen and look", "clips"))
     judged = score_expert(embedded, float(expert.log_scale.detach().exp()))
     if "shift_curve" in judged.details:
         judged.scores["expert/confidence"] = ShiftCurve.confidence(torch.tensor(judged.details["shift_curve"]))
@@ -304,9 +305,3 @@ def _embed(bench: Bench, entry: ClipEntry) -> ClipEmbedding:
     clip = bench.shelf.read(entry)
     face_TD, speech_TD = embed_clip(expert, clip.faces_TSSC, clip.mel_SM)
     return ClipEmbedding(entry.speaker, face_TD, speech_TD, expert.window_frames)
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -155,11 +155,10 @@ def _load_lpips(path: Path) -> nn.Module:
 
     net = _LPIPS(pretrained=True, net=kind, pnet_rand=True, use_dropout=True)  # type: ignore[arg-type]
     backbone = net.net.state_dict()
-    moved = {key: state[f"features.{key.split('.', 1)[1]}"] for key in backbone}
     try:
-        net.net.load_state_dict(moved)
-    except RuntimeError as error:
-        raise CheckpointError(f"lpips={path}: its layers have other shapes ({str(error).splitlines()[-1]}).") from None
+        net.net.load_state_dict({key: state[f"features.{key.split('.', 1)[1]}"] for key in backbone})
+    except (RuntimeError, KeyError) as error:
+        raise CheckpointError(f"lpips={path}: its layers are not {kind}'s ({str(error).splitlines()[-1]}).") from None
     return net.eval()
 
 

@@ -68,29 +68,31 @@ def score_generators(kit: Kit, bench: Bench, clips: Sequence[ClipEntry], asked: 
     The pairs are shared out among ``workers`` processes and summed in their own order: the same numbers for any count.
     """
     found = StageScores()
-    size = bench.shelf.image_size
+    names, size = list(bench.generators), bench.shelf.image_size
     found.resized = [f"{name} ({own} px to {size} px)" for name, own in bench.sizes.items() if own != size]
     pairs = pair_up(clips, kit.max_frames)
     score = functools.partial(_score_pair, asked)
-    by_pair = do_all(score, list(enumerate(pairs)), kit, bench, workers, "draw and measure", "pairs")
-    for one in by_pair:
+    whole = _Found(boards={name: Board() for name in names}, hearings={name: Hearing() for name in names})
+    results: dict[str, list[PairResult]] = {name: [] for name in names}
+    for one in do_all(score, list(enumerate(pairs)), kit, bench, workers, "draw and measure", "pairs"):
         found.strips += one.strips
         found.films += one.films
+        whole.windows += one.windows
+        for name in names:
+            whole.boards[name].join(one.boards[name])
+            whole.hearings[name].join(one.hearings[name])
+            results[name].append(one.results[name])
     for name, generator in bench.generators.items():
-        board, hearing = Board(), Hearing()
-        for one in by_pair:
-            board.join(one.boards[name])
-            hearing.join(one.hearings[name])
-        summary, rows = sum_up([one.results[name] for one in by_pair], board)
-        verdicts, curves = hearing.verdicts()
+        summary, rows = sum_up(results[name], whole.boards[name])
+        verdicts, curves = whole.hearings[name].verdicts()
         speed = measure_speed(generator, bench.sizes[name], asked.batch_size)
         found.scores[name] = summary | verdicts | speed
         if name == "ours":
             found.details |= {"pairs": rows, "referee_curves": curves}
-            found.silent_clips = hearing.silent_clips
+            found.silent_clips = whole.hearings[name].silent_clips
         else:
             found.details.setdefault("compared_referee_curves", {})[name] = curves
-    found.failures = find_worst([window for one in by_pair for window in one.windows], WORST)
+    found.failures = find_worst(whole.windows, WORST)
     found.kinds = {pair.kind for pair in pairs}
     return found
 

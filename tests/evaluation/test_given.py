@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from anchor.errors import CheckpointError
 from anchor.evaluation import evaluate_source
+from anchor.evaluation.given import load_given
 
 
 def test_networks_given_by_path_are_used(tmp_path, minutes, small_generator, save_network):
@@ -35,12 +37,16 @@ def test_networks_given_by_path_are_used(tmp_path, minutes, small_generator, sav
     assert record["films"] == []
 
 
+def test_a_backbone_that_lacks_layers_is_refused_in_a_sentence(tmp_path):
+    torch.save({"features.10.weight": torch.zeros(1)}, tmp_path / "part.pth")
+    with pytest.raises(CheckpointError, match=r"lpips=\S+part.pth: its layers are not alex's"):
+        load_given(tmp_path / "part.pth", None, None, torch.device("cpu"))
+
+
 @pytest.mark.slow
 def test_the_lpips_of_a_backbone_by_path_is_torchmetrics(tmp_path):
     from torchmetrics.functional.image.lpips import _LPIPS
     from torchvision.models import alexnet
-
-    from anchor.evaluation.given import load_given
 
     backbone = alexnet(weights=None).state_dict()
     torch.save(backbone, tmp_path / "alexnet.pth")

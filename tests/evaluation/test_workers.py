@@ -78,7 +78,28 @@ def test_clips_that_two_processes_died_of_end_in_a_sentence(monkeypatch):
 
     monkeypatch.setattr(bench, "run_all", all_die)
     with pytest.raises(ConfigError, match=r"workers=2: .*memory ran out, most likely\. Give fewer workers="):
-        bench.do_all(lambda bench, item: item, [1, 2, 3], None, None, 2, "draw", "clips")
+        list(bench.do_all(lambda bench, item: item, [1, 2, 3], None, None, 2, "draw", "clips"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_order_and_none_is_kept_longer_than_it_must_be(monkeypatch, workers):
+    """One of them may hold a Frechet distance's sums, 67 MB: 48 pairs of them at once are more than a machine has."""
+    made = []
+
+    def run_all(function, tasks, workers, on_crash):  # a stand-in for the pool, whose second process is quicker
+        for number in (1, 0, 3, 2):
+            made.append(number)
+            yield number, tasks[number] * 10
+
+    def work(bench, item):
+        made.append(item)
+        return item * 10
+
+    monkeypatch.setattr(bench, "run_all", run_all)
+    results = bench.do_all(work, [0, 1, 2, 3], None, None, workers, "draw", "clips")
+    assert next(results) == 0
+    assert made == ([0] if workers == 1 else [1, 0])
+    assert list(results) == [10, 20, 30]
 
 
 def test_no_worker_is_refused(tmp_path, speakers, small_generator, save_network):

@@ -17,6 +17,7 @@ __all__ = [
     "affine_loss",
     "edge_loss",
     "feature_loss",
+    "held_loss",
     "hinge_discriminator_loss",
     "hinge_generator_loss",
     "info_nce",
@@ -173,8 +174,19 @@ def jitter_loss(output_BTCHW: Tensor, real_BTCHW: Tensor, weight_HW: Tensor, wei
     little, as L1 is for one that is blurred: where motion cannot be foreseen its best guess is none. This one asks for
     the real amount, whatever the direction. ``e`` is half a grey level: a mouth at rest is no reason to divide by zero.
     """
-    output_B, real_B = (_amount(x, weight_HW) for x in (output_BTCHW, real_BTCHW))
+    output_B, real_B = (_change(x, weight_HW, order=2) + HALF_LEVEL for x in (output_BTCHW, real_BTCHW))
     return _mean((output_B / real_B).log().abs(), weight_B)
+
+
+def held_loss(held_BTCHW: Tensor, weight_HW: Tensor, weight_B: Tensor | None = None) -> Tensor:
+    """How much a mouth moves while its speech stands still: ``mean(w |d held|)``, a mean over windows.
+
+    ``held_BTCHW`` are windows drawn with the speech of one moment throughout, ``d`` is the difference in time of their
+    blocks of 4 x 4 pixels, ``w`` the weights of the mouth. What moves there is read off the rest of the face: of the
+    few poses of one person a network soon knows by heart which mouth goes with which. A mouth that follows its head
+    costs a little, too; the losses that compare with real windows ask for that.
+    """
+    return _mean(_change(held_BTCHW, weight_HW, order=1), weight_B)
 
 
 def steady_loss(own: Sequence[Tensor], base: Sequence[Tensor], weight_B: Tensor | None = None) -> Tensor:
@@ -237,12 +249,12 @@ def _halved(x_NCHW: Tensor) -> Tensor:
     return F.avg_pool2d(x_NCHW.flatten(0, -4), 2).unflatten(0, x_NCHW.shape[:-3])
 
 
-def _amount(x_BTCHW: Tensor, weight_HW: Tensor) -> Tensor:
-    """The weighted mean absolute second difference of each window's blocks, (B,), never 0."""
+def _change(x_BTCHW: Tensor, weight_HW: Tensor, order: int) -> Tensor:
+    """The weighted mean absolute difference in time, of that order, of each window's blocks: (B,)."""
     B, T = x_BTCHW.shape[:2]
     blocks_BTChw = F.avg_pool2d(x_BTCHW.float().flatten(0, 1), BLOCK).unflatten(0, (B, T))
     weight_hw = F.avg_pool2d(weight_HW[None, None].float(), BLOCK)[0, 0]
-    return (blocks_BTChw.diff(n=2, dim=1).abs() * weight_hw).flatten(1).mean(1) + HALF_LEVEL
+    return (blocks_BTChw.diff(n=order, dim=1).abs() * weight_hw).flatten(1).mean(1)
 
 
 def _cosine(left_BD: Tensor, right_BD: Tensor) -> Tensor:

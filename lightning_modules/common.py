@@ -28,6 +28,7 @@ __all__ = [
     "check_lr",
     "compare_shapes",
     "draw_and_compare",
+    "draw_and_hold",
     "draw_mouths",
     "judge_sync",
     "remember",
@@ -37,6 +38,8 @@ __all__ = [
 
 OptimizerFactory = Callable[..., Optimizer]
 Network = nn.Module | Mapping[str, Any]  # built, or described as checkpoints describe it
+
+HELD_SHARE = 4  # one window in four is drawn once more with its speech held
 
 adamw: OptimizerFactory = partial(torch.optim.AdamW, weight_decay=0.01)
 
@@ -97,6 +100,24 @@ def draw_and_compare(
         before = base.features(stack_N6HW)
     own, before = ([map_NCHW.unflatten(0, shape) for map_NCHW in maps] for maps in (own, before))
     return output_N3hW.unflatten(0, shape), lower_half(faces_BTCHW), steady_loss(own, before, batch["weight_B"])
+
+
+def draw_and_hold(net: LipGenerator, batch: LipBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """What :func:`draw_mouths` gives and, of the first quarter of the windows, mouths with their speech held.
+
+    These hear throughout the middle of another window's speech, as a dubbed face hears another's; (b, T, C, h, W).
+    They are drawn in the same call, so that norms see them beside the others.
+    """
+    faces_BTCHW, mels_BT1MS = to_signed(batch["faces_BTCHW"]), batch["mels_BT1MS"]
+    B, T = faces_BTCHW.shape[:2]
+    count = -(-B // HELD_SHARE)
+    held_bT1MS = mels_BT1MS.roll(1, 0)[:count, T // 2, None].expand(-1, T, -1, -1, -1)
+    stack_N6HW = show_faces(faces_BTCHW, batch)
+    drawn_N3hW = net(
+        torch.cat([stack_N6HW, stack_N6HW[: count * T]]), torch.cat([mels_BT1MS, held_bT1MS]).flatten(0, 1)
+    )
+    output, held = drawn_N3hW.unflatten(0, (B + count, T)).split([B, count])
+    return output, lower_half(faces_BTCHW), held
 
 
 def show_faces(faces_BTCHW: Tensor, batch: LipBatch) -> Tensor:

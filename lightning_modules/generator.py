@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from anchor.batch import LipBatch
-from anchor.losses import edge_loss, weighted_l1
+from anchor.losses import edge_loss, held_loss, weighted_l1
 from anchor.metrics import psnr
 from anchor.models import LipGenerator, SyncNet, describe
 from anchor.ops.images import lower_half, mouth_weights, to_signed
@@ -21,6 +21,7 @@ from lightning_modules.common import (
     adamw,
     as_network,
     check_lr,
+    draw_and_hold,
     draw_mouths,
     judge_sync,
     remember,
@@ -68,6 +69,7 @@ class GeneratorModule(PlainLoading):
         sync_weight: float = 0.05,
         sync_start_step: int = 400,
         sync_ramp_steps: int = 100,
+        held_weight: float = 0.0,
         lr: float = 3e-3,
         warmup_steps: int = 50,
         schedule: str | Mapping[str, Any] = "cosine",
@@ -79,7 +81,7 @@ class GeneratorModule(PlainLoading):
             start_from(self.net.speech_encoder, expert.speech_encoder)
         self.optimizer, self.lr, self.warmup_steps = optimizer, check_lr(lr), warmup_steps
         self.schedule = as_schedule(schedule)
-        self.edge_weight = edge_weight
+        self.edge_weight, self.held_weight = edge_weight, held_weight
         self.sync_ramp = Ramp(sync_weight, sync_start_step, sync_ramp_steps)
         self.jitter_ratio = JitterRatio()
         self.register_buffer("mouth_weight_hW", mouth_weights(self.net.image_size, mouth_weight), persistent=False)
@@ -87,9 +89,17 @@ class GeneratorModule(PlainLoading):
 
     def training_step(self, batch: LipBatch, batch_idx: int) -> Tensor:
         """L1 and edges everywhere, the expert's opinion on top."""
-        output, real = draw_mouths(self.net, batch)
+        held = None
+        if self.held_weight > 0:
+            output, real, held = draw_and_hold(self.net, batch)
+        else:
+            output, real = draw_mouths(self.net, batch)
         l1 = weighted_l1(output, real, self.mouth_weight_hW, batch["weight_B"])
         loss = l1 + self.edge_weight * edge_loss(output, real, batch["weight_B"])
+        if held is not None:
+            moved = held_loss(held, self.mouth_weight_hW, batch["weight_B"][: len(held)])
+            loss = loss + self.held_weight * moved
+            self.log("train/held_loss", moved, batch_size=len(held))
         weight = self.sync_ramp.value()
         if self.expert is not None and weight > 0:
             sync = judge_sync(self.expert, output, batch)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from anchor.errors import MediaError
-from anchor.media import read_audio
+from anchor.media import decode_picture, read_audio
 from anchor.ops.jpeg import decode_rgb
 from anchor.shards.jpegs import jpeg_size
 
@@ -84,10 +84,10 @@ def read_picture(path: Path, source: Path) -> np.ndarray:
     if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR":
         raise MediaError(f"{path} is no PNG ({len(data)} bytes begin with {data[:8]!r}). Copy it again.")
     _check_size(path, width, height)
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    picture = decode_picture(np.frombuffer(data, np.uint8))
     if picture is None:
         raise MediaError(f"{path} is a damaged PNG. Copy it again.")
-    return np.ascontiguousarray(picture[..., ::-1])
+    return picture
 
 
 def _bounded(path: Path, source: Path, most: int) -> bytes:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from anchor.errors import MediaError
-from anchor.media.audio import read_image
+from anchor.media.pictures import check_picture, read_image
 
 __all__ = ["MAX_SIDE", "is_still", "read_still"]
 
@@ -34,6 +34,7 @@ def read_still(path: Path) -> np.ndarray:
     Raises:
         MediaError: the picture is damaged.
     """
+    check_picture(path)
     picture = _read_transparent(path)
     if picture is None:
         picture = read_image(path)

@@ -1,4 +1,4 @@
-"""Read sound and pictures: 16 kHz mono speech from anything FFmpeg knows, RGB from any picture."""
+"""Read sound: 16 kHz mono speech from anything FFmpeg knows."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import av.error
 import numpy as np
 
 from anchor.errors import MediaError
-from anchor.media.container import MAX_PIXELS, open_media
+from anchor.media.container import open_media
 from anchor.timing import SAMPLE_RATE
 
-__all__ = ["read_audio", "read_image"]
+__all__ = ["read_audio"]
 
 GAP_S = 0.03  # a larger jump of the timestamps is a hole in the sound, a smaller one is their rounding
 PIECE_S = 20.0  # of sound resampled at once
 MARGIN_SAMPLES = 1024  # around it; the filter reaches over 6 samples of the slower rate, at most 36 at 96 kHz
 MAX_SOUND_S = 12 * 3600.0  # of one track, 2.8 GB at 16 kHz; timestamps and silence can claim any length
-MAX_PICTURE_BYTES = 256 * 2**20
 MAX_RATE = 1_000_000  # Hz; a header can claim any
 MAX_TAPS = 2**22  # of torchaudio's filter; of rates with no common factor, as 48001 Hz, they would fill gigabytes
 COMMON_RATE = 48_000  # to which FFmpeg brings a sound of such a rate first
@@ -99,44 +98,6 @@ def _check_length(path: Path, seconds: float) -> None:
             f"{path}: its sound would last {seconds / 3600:.0f} h, and {MAX_SOUND_S / 3600:.0f} h are read. Its "
             "timestamps may be damaged: convert it, or cut it."
         )
-
-
-def read_image(path: Path) -> np.ndarray:
-    """A picture as uint8 RGB (H, W, 3); the camera's orientation mark is honoured.
-
-    Raises:
-        MediaError: the file is missing, empty, or no picture.
-    """
-    import cv2
-
-    path = Path(path)
-    if not path.is_file():
-        raise MediaError(f"{path} does not exist. Give the path of a picture.")
-    _check_picture(path)
-    data = np.fromfile(path, np.uint8)  # cv2.imread cannot take every file name
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if picture is None:
-        raise MediaError(f"{path} is no picture that can be read ({data.size} bytes). Give a JPEG, PNG or WebP.")
-    return np.ascontiguousarray(picture[..., ::-1])
-
-
-def _check_picture(path: Path) -> None:
-    """See that the header of a picture claims no more than a picture of a person needs, before any memory is taken.
-
-    Raises:
-        MediaError: it claims more.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as opened:
-            width, height = opened.size
-    except Image.DecompressionBombError:
-        width = height = MAX_PIXELS
-    except Exception:  # Pillow's readers fail in many ways
-        return  # OpenCV says what is wrong, or reads it
-    if width * height > MAX_PIXELS or path.stat().st_size > MAX_PICTURE_BYTES:
-        raise MediaError(f"{path} has more pixels than a picture of a person needs. Give a smaller one.")
 
 
 class _Resampled:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from anchor.errors import MediaError
+from anchor.imports.pictures import read_picture
 from anchor.inference.still import read_still
 from anchor.media import probe, read_audio
-from anchor.media.audio import read_image
 from anchor.media.container import open_media
+from anchor.media.pictures import read_image
 from anchor.media.writer import write_video
 
 PLAYLISTS = {
@@ -153,3 +154,25 @@ def test_an_odd_rate_takes_no_memory(tmp_path, rate):
     assert abs(len(heard) - 32_000) <= 2
     expected = np.sin(2 * np.pi * 440 * np.arange(len(heard)) / 16_000) * 20_000 / 32_768
     assert np.abs(heard - expected)[100:-100].max() < 1e-3
+
+
+def test_a_png_cannot_claim_what_it_does_not_have(tmp_path):
+    """OpenCV and Pillow take memory for all that a piece claims: gigabytes for a file of a hundred bytes."""
+    bomb_png(tmp_path / "a.png", 1000)
+    whole = (tmp_path / "a.png").read_bytes()
+    assert read_still(tmp_path / "a.png").shape == (1000, 1000, 3)
+    place = whole.index(b"IDAT") - 4
+    (tmp_path / "a.png").write_bytes(whole[:place] + b"\xff\xff\xff\xff" + whole[place + 4 :])
+    for read in (read_still, read_image):
+        with pytest.raises(MediaError, match="cut off or damaged"):
+            read(tmp_path / "a.png")
+    with pytest.raises(MediaError, match="damaged PNG"):
+        read_picture(tmp_path / "a.png", tmp_path)
+
+
+def test_a_picture_of_a_size_beyond_opencvs_bounds_is_refused(tmp_path):
+    """It was OpenCV's own error."""
+    head = struct.pack("<IiiHHIIiiII", 40, 2**21, 16, 1, 24, 0, 0, 0, 0, 0, 0)
+    (tmp_path / "a.png").write_bytes(b"BM" + struct.pack("<IHHI", 3000, 0, 0, 54) + head + bytes(3000))
+    with pytest.raises(MediaError, match="no picture that can be read"):
+        read_still(tmp_path / "a.png")

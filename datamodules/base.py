@@ -205,6 +205,18 @@ class WindowDataModule(L.LightningDataModule):
         )
         return self._loader(dataset, order)
 
+    def sample_dataloader(self, most: int) -> WindowLoader:
+        """``most`` of the fixed validation windows or fewer, evenly spread over all clips; for a single process."""
+        dataset = self._dataset("val", 0, None)
+        order = ValidationOrder(
+            dataset.clips,
+            batch_size=min(most, self.val_batch_size),
+            windows_per_clip=max(self.val_windows_per_clip, -(-most // len(dataset.clips))),
+            frames=self.window_frames,
+            most=most,
+        )
+        return self._loader(dataset, order)
+
     def _dataset(self, split: str, negatives: int, disguise: Disguise | None) -> WindowDataset:
         self.setup()
         assert self.source is not None

@@ -125,6 +125,7 @@ class ValidationOrder(Sampler[list[WindowKey]]):
     """Batches of the fixed validation windows: evenly spread over each clip, the same for every run and world.
 
     Every rank gets equally many batches, and each window is in exactly one: batches differ by one window at most.
+    ``most`` takes so many windows at most, evenly spread over all of them.
 
     Raises:
         ConfigError: there are fewer windows than ranks.
@@ -139,6 +140,7 @@ class ValidationOrder(Sampler[list[WindowKey]]):
         rank: int = 0,
         world_size: int = 1,
         frames: int = WINDOW_FRAMES,
+        most: int | None = None,
     ) -> None:
         keys = []
         for i, num_frames in enumerate(frames_of(clips).tolist()):
@@ -146,6 +148,8 @@ class ValidationOrder(Sampler[list[WindowKey]]):
             count = min(windows_per_clip, len(centres))
             places = np.linspace(0, len(centres) - 1, 2 * count + 1)[1::2]
             keys += [WindowKey(i, centres[round(place)], 0) for place in places]
+        if most is not None and most < len(keys):
+            keys = [keys[round(place)] for place in np.linspace(0, len(keys) - 1, most)]
         if len(keys) < world_size:
             raise ConfigError(
                 f"{len(keys)} validation windows are too few for {world_size} cards. Raise "

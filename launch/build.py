@@ -31,7 +31,7 @@ from launch.watchdog.callback import Heartbeat
 from lightning_modules.callbacks import HeldOutScores, OverfitCheck, PartialSteps
 from lightning_modules.common import set_aside
 
-__all__ = ["Run", "build", "check_resume"]
+__all__ = ["Run", "build", "check_resume", "instantiate_data"]
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,8 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
     options = dict(config["datamodule"])
     if repeated := _overfit_batches(config["trainer"]):
         options["overfit_batches"] = repeated
-    if options.get("image_size") is None:
-        options["image_size"] = module.net.image_size  # type: ignore[union-attr]
     options["window_frames"] = _window_frames(options.get("window_frames"), module)
-    if options.get("references") is None:
-        options["references"] = getattr(module.net, "num_references", 1)
-    datamodule = _instantiate("datamodule", options)
+    datamodule = instantiate_data(options, module.net)
     if getattr(module, "landmark_weight", 0):
         from launch.lips import teach_lips
 
@@ -78,6 +74,15 @@ def build(config: Mapping[str, Any], machine: Machine) -> Run:
     if (state := find_state(trainer)) is not None:
         state.origin = resume.origin
     return Run(module, datamodule, trainer, resume)
+
+
+def instantiate_data(options: Mapping[str, Any], net: Any) -> Any:
+    """The datamodule of ``options``, with what ``net`` asks of its pictures where nothing else was asked."""
+    options = dict(options)
+    for key, wanted in (("image_size", net.image_size), ("references", getattr(net, "num_references", 1))):
+        if options.get(key) is None:
+            options[key] = wanted
+    return _instantiate("datamodule", options)
 
 
 def _window_frames(asked: Any, module: L.LightningModule) -> int:

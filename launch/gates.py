@@ -1,7 +1,8 @@
 """Gates between the stages: what a network must have learnt before the next stage builds on it.
 
-The thresholds are the configuration's ``gates`` (conf/gates); the scores are those that the checkpoint, or the
-scores.json, holds by itself: nothing is computed here.
+The thresholds are the configuration's ``gates`` (conf/gates). The scores of an expert are those that its checkpoint
+holds; those of a base are its own on held-out windows of the data that it is to learn from (:mod:`launch.first_look`);
+those of a finished person stand in its scores.json.
 """
 
 from __future__ import annotations
@@ -62,9 +63,15 @@ def check_networks(resolved: Mapping[str, Any]) -> list[dict[str, Any]]:
             )
             verdicts.append(_verdict(gate, str(path), "unmeasured", sentence))
             continue
-        verdicts.append(judge(gate, gates, held.scores, where, checkpoint=str(path)))
-        seen = {verdict["sentence"] for verdict in verdicts}
-        verdicts += [{**one, "inherited": True} for one in held.gates if one["sentence"] not in {"", *seen}]
+        scores = held.scores
+        if key == "base":
+            from launch.first_look import look_at_base
+
+            if (seen := look_at_base(module, resolved["datamodule"])) is not None:
+                scores, where = seen, f"{where}, drawing held-out windows of {_name(resolved['datamodule'])}"
+        verdicts.append(judge(gate, gates, scores, where, checkpoint=str(path)))
+        told = {"", *(verdict["sentence"] for verdict in verdicts)}
+        verdicts += [{**one, "inherited": True} for one in held.gates if one["sentence"] not in told]
     return verdicts
 
 
@@ -153,6 +160,11 @@ def _value(name: str, scores: Mapping[str, float]) -> float | None:
             value = float(found[0]) - float(found[1]) if len(found) == 2 else float(found[0])  # type: ignore[arg-type]
             return value if math.isfinite(value) else None
     return None
+
+
+def _name(data: Mapping[str, Any]) -> str:
+    """What the windows are of, in a sentence."""
+    return f"datamodule.path={data['path']}" if data.get("path") else "the data"
 
 
 def _limits(gate: str, name: str, limits: Any) -> tuple[float | None, float | None]:

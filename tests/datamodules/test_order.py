@@ -165,6 +165,15 @@ def test_validation_windows_are_fixed_and_shared_without_loss():
     assert len(set(whole)) == len(whole) == 3 + 3 + 1 + 3
 
 
+def test_a_sample_of_the_validation_windows_comes_from_every_clip():
+    whole = keys_of(ValidationOrder(CLIPS, batch_size=4, windows_per_clip=3))
+    some = keys_of(ValidationOrder(CLIPS, batch_size=4, windows_per_clip=3, most=4))
+    assert len(some) == 4
+    assert set(some) < set(whole)
+    assert len({clip for clip, _ in some}) >= 3
+    assert keys_of(ValidationOrder(CLIPS, batch_size=4, windows_per_clip=3, most=99)) == whole
+
+
 def test_validation_windows_of_a_long_expert_lie_within_their_clips():
     found = keys_of(ValidationOrder(CLIPS, batch_size=4, windows_per_clip=50, frames=16))
     assert set(found) == {(i, f) for i, clip in enumerate(CLIPS) for f in range(8, clip.num_frames - 7)}

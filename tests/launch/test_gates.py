@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from anchor.errors import ConfigError, GateError
 from anchor.evaluation.gates import note_gates
-from anchor.models import SyncNet, describe, read_held_out
+from anchor.models import LipGenerator, SyncNet, describe, read_held_out
 from launch.cli import check_run
 from launch.gates import judge, load_gates
 from launch.worker import run
@@ -70,6 +70,23 @@ def test_both_ends_of_a_threshold_and_every_score_that_fails_are_named():
         judge("quality", ASKED, scores, "here")
     better = {**scores, "val/mouth_psnr": 22.0, "val/jitter_ratio": 1.0}
     assert judge("quality", ASKED, better, "here")["outcome"] == "passed"
+
+
+def test_a_base_is_judged_by_what_it_draws_of_the_data_to_come(composed, tmp_path):
+    net = LipGenerator()
+    net.face_decoder.last.bias.data[-4:] = -20.0  # the gate shut: it copies, whatever it says of itself
+    checkpoint = {"state_dict": {f"net.{key}": value for key, value in net.state_dict().items()}}
+    checkpoint["hyper_parameters"] = {"stage": "generator", "net": describe(net)}
+    flattering = {"val/mouth_psnr": 30.0, "val/copy_psnr": 20.0, "val/jitter_ratio": 1.0}
+    checkpoint["held_out"] = {"step": 10, "scores": flattering, "gates": []}
+    torch.save(checkpoint, tmp_path / "copies.ckpt")
+    words = [f"module.base={tmp_path / 'copies.ckpt'}", "module.expert=null"]
+    with pytest.raises(GateError, match=r"drawing held-out windows of the data: .*gain_db .* is -?0\.000"):
+        check_run(OmegaConf.create(composed("quality", *words)))
+    words += ["gates.quality.gain_db.least=-0.1", "gates.quality.jitter_ratio.least=null"]
+    (verdict,) = check_run(OmegaConf.create(composed("quality", *words)))[0]["gates"]["verdicts"]
+    assert verdict["outcome"] == "passed"
+    assert verdict["compared"]["jitter_ratio"]["value"] == pytest.approx(0, abs=1e-3)
 
 
 def test_a_threshold_that_cannot_be_is_a_sentence():

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import errno
 import faulthandler
 import hashlib
 import os
@@ -26,7 +25,7 @@ from anchor.errors import AnchorError, ConfigError
 from anchor.files import write_json
 from anchor.guard import check_packages
 from launch.agreement import DisagreementError, compare_ranks
-from launch.failures import BAD_INPUT, report, speaks_of_another
+from launch.failures import BAD_INPUT, explain_folder, report, speaks_of_another
 from launch.spares import SPARE, wait_for_order
 from launch.start import START, name_start
 from launch.stops import STOP, STOP_TIMEOUT_S, StoppedError, catch_signals
@@ -41,7 +40,6 @@ AGENT_PID = "ANCHOR_AGENT_PID"  # whose death ends the workers
 RESTART = "ANCHOR_RESTART"  # "k/N": all ranks were started again k times of N
 MEET_S = 300.0  # how long ranks that were started by hand wait for each other
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
 _stores: list[Any] = []
 
@@ -85,14 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
         is_said = isinstance(error, DisagreementError) and os.environ.get("RANK", "0") != "0"  # rank 0 says it for all
         return _fail(str(error), BAD_INPUT, is_sentence=True, is_known=is_said)
     except OSError as error:
-        if error.errno not in UNWRITABLE:
-            return _fail(traceback.format_exc(), 1)
-        return _fail(
-            f"{error.filename or Path(words[0]).parent} could not be written ({error.strerror}). "
-            "Checkpoints written before stay; free some space or mend the folder, and the same command goes on.",
-            BAD_INPUT,
-            is_sentence=True,
-        )
+        sentence = explain_folder(error, Path(words[0]).absolute().parent)
+        return _fail(sentence, BAD_INPUT, is_sentence=True) if sentence else _fail(traceback.format_exc(), 1)
     except Exception as error:
         is_echo = int(os.environ.get("WORLD_SIZE", "1")) > 1 and isinstance(error, RuntimeError)
         if STOP.number is not None and is_echo and speaks_of_another(str(error)):

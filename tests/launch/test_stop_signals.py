@@ -1,5 +1,6 @@
 """How one process counts signals and time, and what it says of an error that comes after a signal."""
 
+import errno
 import json
 import os
 import signal
@@ -124,3 +125,35 @@ def test_after_a_signal_only_the_echo_of_another_ranks_end_counts_as_a_stop(
         assert f"{type(error).__name__}: {error}" in said["text"]
     else:
         assert "another rank had left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "could not be written (No space left on device)"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "keys/rank-0.jsonl"),
+            "keys was removed or moved",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "config.yaml"),
+            "Traceback",
+        ),  # its folder is there
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/elsewhere/of/a/user"), "Traceback"),
+        (OSError(errno.EBADF, "Bad file descriptor", 7), "Traceback"),
+    ],
+)
+def test_a_run_folder_that_fills_or_goes_away_is_one_sentence(error, says, monkeypatch, tmp_path):
+    if isinstance(error.filename, str):
+        error.filename = str(tmp_path / error.filename)
+
+    def fail(path):
+        raise error
+
+    monkeypatch.setattr(worker, "run", fail)
+    monkeypatch.setenv(FAILURE_FILE, str(tmp_path / "words.json"))
+    (tmp_path / "config.yaml").touch()
+    assert worker.main([str(tmp_path / "config.yaml")]) == (1 if says == "Traceback" else 2)
+    said = json.loads((tmp_path / "words.json").read_text())
+    assert said["is_sentence"] == (says != "Traceback")
+    assert says in said["text"]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
 
 import numpy as np
 from fastapi import WebSocket
@@ -29,11 +30,18 @@ MOST_WORDS = 2000  # characters of an utterance
 
 
 class Ears:
-    """Who recognises, for all sessions: one utterance after the other, in a thread."""
+    """Who recognises, for all sessions: one utterance after the other, in a thread.
+
+    A recogniser that hangs keeps its thread and its memory, for Python cannot end a thread. But nothing waits behind
+    it: who comes meanwhile is told at once, and when it answers after all the next utterance is heard again. The
+    thread is a daemon: it does not hold up the end of the server.
+    """
 
     def __init__(self, recognizer: Recognizer | None) -> None:
         self._recognizer = recognizer
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hearing")
+        self._turn = asyncio.Lock()
+        self._work: asyncio.Future[str | Exception] | None = None  # what was begun last
+        self._hangs_since = 0.0  # s, as time.monotonic counts; 0 where it does not
 
     @property
     def can_hear(self) -> bool:
@@ -44,18 +52,56 @@ class Ears:
         """The words in float32 (L,) of 16 kHz.
 
         Raises:
-            ServiceError: the recogniser failed, or takes too long.
+            HangingError: the recogniser has not answered for long, now or already when it was asked.
+            ServiceError: the recogniser failed.
         """
         assert self._recognizer is not None
-        loop, name = asyncio.get_running_loop(), self._recognizer.name
-        work = loop.run_in_executor(self._thread, self._recognizer.hear, samples_L)
-        done, _ = await asyncio.wait([work], timeout=PATIENCE_S)
-        if not done:
-            raise ServiceError(f"The recogniser {name} has not answered for {PATIENCE_S:.0f} s.")
-        try:
-            return work.result()[:MOST_WORDS]
-        except Exception as error:  # of a library that is not ours
-            raise ServiceError(f"The recogniser {name} failed: {type(error).__name__}: {error}.") from None
+        name = self._recognizer.name
+        async with self._turn:
+            await self._wait(PATIENCE_S)  # for what a session that has gone left behind
+            self._work = work = self._begin(samples_L)
+            await self._wait(PATIENCE_S)
+        found = work.result()
+        if isinstance(found, Exception):
+            raise ServiceError(f"The recogniser {name} failed: {type(found).__name__}: {found}.") from None
+        return found[:MOST_WORDS]
+
+    async def _wait(self, patience_s: float) -> None:
+        """For the end of what was begun last; raises a ``HangingError`` where it does not come."""
+        if self._work is None:
+            return
+        if not self._work.done() and not self._hangs_since:
+            began = time.monotonic()
+            await asyncio.wait([self._work], timeout=patience_s)
+            self._hangs_since = began
+        if not self._work.done():
+            assert self._recognizer is not None
+            raise HangingError(
+                f"The recogniser {self._recognizer.name} has not answered for "
+                f"{time.monotonic() - self._hangs_since:.0f} s. Nothing is recognised until it does."
+            )
+        self._hangs_since = 0.0
+
+    def _begin(self, samples_L: np.ndarray) -> asyncio.Future[str | Exception]:
+        assert self._recognizer is not None
+        loop, hear = asyncio.get_running_loop(), self._recognizer.hear
+        work: asyncio.Future[str | Exception] = loop.create_future()
+
+        def run() -> None:
+            found: str | Exception
+            try:
+                found = hear(samples_L)
+            except Exception as error:  # of a library that is not ours
+                found = error
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(work.set_result, found)
+
+        threading.Thread(target=run, daemon=True, name="hearing").start()
+        return work
+
+
+class HangingError(ServiceError):
+    """The recogniser does not answer."""
 
 
 class Ear:
@@ -70,6 +116,7 @@ class Ear:
         self._rest_L = np.zeros(0, np.float32)
         self._waiting: asyncio.Queue[np.ndarray] = asyncio.Queue(MOST_WAITING)
         self._task: asyncio.Task[None] | None = None
+        self._has_told_hanging = False
 
     def open(self) -> None:
         """Begin to listen."""
@@ -108,11 +155,16 @@ class Ear:
             said_L = await self._waiting.get()
             try:
                 words = await self._ears.recognise(said_L)
+                self._has_told_hanging = False
                 self._live.tell("heard", {"text": words})
                 if words and self._talks.can_answer:
                     self._talks.ask(self._live, words)
             except ConfigError:  # nothing that is a word
                 continue
+            except HangingError as error:  # told once, and not for every word that is said meanwhile
+                if not self._has_told_hanging:
+                    self._live.tell("failed", {"reason": str(error)})
+                self._has_told_hanging = True
             except (AnchorError, RuntimeError) as error:
                 self._live.tell("failed", {"reason": str(error)})
 

@@ -10,14 +10,55 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from anchor.errors import AnchorError
 from anchor.serving.director import Director
 from anchor.serving.session import Session
 from anchor.serving.shelf import OpenAvatar
 
-__all__ = ["Live"]
+__all__ = ["QUIET", "EventLine", "Live"]
 
 EVENTS_KEPT = 200  # of a session, for who asks late
+MOST_UNREAD = 200  # events that a slow listener may be behind; half of them, where they only tell the state
+QUIET = ("state", "speaking", "silent")  # events that happen all the time: the next state tells the same
 REPORTED = ("rate", "trip_ms", "delay_ms", "skew_ms", "dropped")  # what a page may tell of what it shows
+
+
+class EventLine:
+    """A session's events to one listener, who may be slow but not without end.
+
+    What only tells the state is left out first. One who is :data:`MOST_UNREAD` events behind is given up.
+    """
+
+    def __init__(self) -> None:
+        self._unread: asyncio.Queue[dict[str, object]] = asyncio.Queue(MOST_UNREAD)
+        self._is_given_up = asyncio.Event()
+        self.num_left_out = 0
+
+    def put(self, event: dict[str, object]) -> None:
+        """Take an event, or leave it out."""
+        if event["event"] in QUIET and self._unread.qsize() >= MOST_UNREAD // 2:
+            self.num_left_out += 1
+        elif self._unread.full():
+            self._is_given_up.set()
+        else:
+            self._unread.put_nowait(event)
+
+    async def get(self) -> dict[str, object]:
+        """The next event."""
+        return await self._unread.get()
+
+    async def overflow(self) -> None:
+        """Wait for the moment in which the listener is given up.
+
+        Raises:
+            SlowError: it is.
+        """
+        await self._is_given_up.wait()
+        raise SlowError(f"{MOST_UNREAD} events wait to be read. Read them as they come, or come back for new ones.")
+
+
+class SlowError(AnchorError, RuntimeError):
+    """A client does not read what it asked for."""
 
 
 @dataclass
@@ -31,7 +72,7 @@ class Live:
     avatar: OpenAvatar
     hear: Callable[[Live, str, Mapping[str, object]], None] = lambda live, name, about: None  # every event
     events: deque[dict[str, object]] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
-    listeners: set[asyncio.Queue[dict[str, object]]] = field(default_factory=set)
+    listeners: set[EventLine] = field(default_factory=set)
     closers: set[Callable[[], Any]] = field(default_factory=set)  # what ends with the session
     holders: set[object] = field(default_factory=set)  # what keeps it open without anybody watching
     told: dict[str, Callable[[], Any]] = field(default_factory=dict)  # what else its state tells, by name
@@ -62,8 +103,8 @@ class Live:
         event = {"event": name, "at": round(time.time(), 3), "tick": self.session.tick, **about}
         self.events.append(event)
         self.hear(self, name, about)
-        for queue in self.listeners:
-            queue.put_nowait(event)
+        for line in self.listeners:
+            line.put(event)
 
     def take_report(self, about: Mapping[str, Any]) -> None:
         """What its page says that it shows: pictures a second, delays and skew in ms; anything else is left out."""

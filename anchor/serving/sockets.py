@@ -60,8 +60,10 @@ async def first_of(*coroutines: Any) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
-            task.cancel()
+        while running := [task for task in tasks if not task.done()]:
+            for task in running:  # more than once: before Python 3.12 wait_for may swallow a cancellation
+                task.cancel()
+            await asyncio.wait(running, timeout=0.5)
         await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -23,7 +23,7 @@ from anchor.serving.director import Director
 from anchor.serving.drawer import Drawer
 from anchor.serving.drawing import Drawn, Load
 from anchor.serving.journal import Journal
-from anchor.serving.live import Live
+from anchor.serving.live import QUIET, Live
 from anchor.serving.metrics import Histogram
 from anchor.serving.pulse import Pulse
 from anchor.serving.session import Session, SessionStats
@@ -34,8 +34,6 @@ from anchor.speech.text import clean_text
 from anchor.speech.voices import open_voices
 
 __all__ = ["Live", "Station", "UnknownError"]
-
-QUIET = ("state", "speaking", "silent")  # events that happen all the time: not for the journal
 
 
 class UnknownError(AnchorError, KeyError):
@@ -253,7 +251,7 @@ class Station:
     def _hear(self, live: Live, name: str, about: Mapping[str, object]) -> None:
         if name in ("first_sound", "first_lip"):
             getattr(self, name).add(float(about["ms"]) / 1000)  # type: ignore[arg-type]
-        if name not in QUIET:
+        if name not in QUIET:  # they are not for the journal
             queue = {"waiting_s": round(live.session.timeline.waiting_s, 2), "queue": self._drawer.num_waiting}
             self._tell_journal(name, {"session": live.session.number, "tick": live.session.tick, **about, **queue})
 

@@ -10,7 +10,7 @@ from fastapi import WebSocket
 
 from anchor.serving.containers import FragmentedMp4
 from anchor.serving.encoding import Kind
-from anchor.serving.live import Live
+from anchor.serving.live import EventLine, Live
 from anchor.serving.sockets import first_of, parse_message
 
 __all__ = ["send_film", "tell_events"]
@@ -23,14 +23,17 @@ async def tell_events(socket: WebSocket, live: Live) -> None:
     """Events as they happen, and the state every second.
 
     Whatever the client sends says that it lives; JSON tells what it sees, as ``{"rate": 25, "skew_ms": 12}``.
+
+    Raises:
+        SlowError: the client does not read them.
     """
-    queue: asyncio.Queue[dict[str, object]] = asyncio.Queue()
-    live.listeners.add(queue)
+    line = EventLine()
+    live.listeners.add(line)
 
     async def tell() -> None:
         while True:
             with contextlib.suppress(asyncio.TimeoutError):
-                await socket.send_json(await asyncio.wait_for(queue.get(), 1.0))
+                await socket.send_json(await asyncio.wait_for(line.get(), 1.0))
                 continue
             await socket.send_json({"event": "state", **live.show()})
 
@@ -42,9 +45,9 @@ async def tell_events(socket: WebSocket, live: Live) -> None:
                 live.take_report(parse_message(text))
 
     try:
-        await first_of(tell(), listen())
+        await first_of(tell(), listen(), line.overflow())
     finally:
-        live.listeners.discard(queue)
+        live.listeners.discard(line)
 
 
 async def send_film(socket: WebSocket, live: Live) -> None:

@@ -11,10 +11,8 @@ import websockets
 from live_server import Server
 from talk_servers import TalkServer
 
-from anchor.errors import ServiceError
 from anchor.serving.conversation import Minds
 from anchor.serving.language_model import LanguageModel
-from anchor.serving.listening import Ears
 from anchor.serving.serve import serve
 from anchor.speech.espeak import ESPEAK_RATE, speak
 
@@ -178,13 +176,6 @@ def test_sound_that_is_none_closes_the_line_with_a_reason(http, listening_server
         assert not listening_server.station.sessions[id].session.taps, "nobody listens any more"
 
     asyncio.run(asyncio.wait_for(talk_nonsense(), 30))
-
-
-def test_a_recogniser_that_hangs_is_given_up(monkeypatch, hearer):
-    monkeypatch.setattr("anchor.serving.listening.PATIENCE_S", 0.05)
-    monkeypatch.setattr(hearer, "hear", lambda samples: time.sleep(0.5), raising=False)
-    with pytest.raises(ServiceError, match="stand-in has not answered for"):
-        asyncio.run(Ears(hearer).recognise(np.zeros(160, np.float32)))
 
 
 @pytest.mark.parametrize(

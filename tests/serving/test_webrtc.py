@@ -4,8 +4,9 @@ import asyncio
 import re
 from types import SimpleNamespace
 
+import aiortc
 import pytest
-from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.rtp import RtcpSrPacket
 
 from anchor.serving.encoding import OPUS_FRAME, Packet
@@ -65,3 +66,17 @@ def test_pictures_and_sound_are_one_stream_on_one_clock(run):
 
     began = run(watch())
     assert max(began) - min(began) == pytest.approx(0, abs=0.002), "a tick's picture and its sound are of one moment"
+
+
+def test_aiortc_still_has_what_is_set_behind_its_back(run):
+    """There is no public way to say when a packet was made, nor to hear that a viewer wants a whole picture."""
+
+    async def look():
+        sender = RTCRtpSender("video", SimpleNamespace(state="new"))
+        for name in ("_RTCRtpSender__ntp_timestamp", "_send_keyframe"):
+            assert hasattr(sender, name), (
+                f"aiortc {aiortc.__version__} has no RTCRtpSender.{name}. anchor/serving/webrtc.py sets it: mend that, or "
+                "pin aiortc below this version."
+            )
+
+    run(look())

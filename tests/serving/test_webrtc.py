@@ -75,8 +75,8 @@ def test_aiortc_still_has_what_is_set_behind_its_back(run):
         sender = RTCRtpSender("video", SimpleNamespace(state="new"))
         for name in ("_RTCRtpSender__ntp_timestamp", "_send_keyframe"):
             assert hasattr(sender, name), (
-                f"aiortc {aiortc.__version__} has no RTCRtpSender.{name}. anchor/serving/webrtc.py sets it: mend that, or "
-                "pin aiortc below this version."
+                f"aiortc {aiortc.__version__} has no RTCRtpSender.{name}. anchor/serving/webrtc.py sets it: "
+                "mend that, or pin aiortc below this version."
             )
 
     run(look())

@@ -97,6 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise  # another pipe broke: that is a bug
         silence_output()
         return 141
+    except (MemoryError, ImportError) as error:
+        if isinstance(error, ImportError) and "failed to map segment" not in str(error):
+            raise
+        return _say(name, "memory ran out. Give it more: a larger limit (ulimit -v, the container's), or less work.", 2)
     except OSError as error:
         sentence = describe_fault(error, words)
         if sentence is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -20,7 +19,6 @@ __all__ = [
     "STOPPED",
     "Failure",
     "describe_status",
-    "explain_folder",
     "find_first",
     "read_failure",
     "report",
@@ -39,9 +37,6 @@ ECHO = re.compile(
     r"|(nccl|cncl|mccl)\w*(remote|system|in progress)|processgroup|(watchdog|collective|store).*time|timed out waiting",
     re.IGNORECASE,
 )
-
-
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -149,20 +144,3 @@ def _tail(log: Path, lines: int = 12) -> str:
         return ""
     last = [line for line in text.splitlines() if line.strip() and not line.startswith("--- ")][-lines:]
     return "\n".join(["It left no traceback. The end of its output:", *last]) if last else ""
-
-
-def explain_folder(error: OSError, run_dir: Path) -> str | None:
-    """The sentence for a run's folder that cannot be written any more, or is gone; None for any other error."""
-    if error.errno in UNWRITABLE:
-        return (
-            f"{error.filename or run_dir} could not be written ({error.strerror}). Checkpoints written before stay; "
-            "free some space or mend the folder, and the same command goes on."
-        )
-    name = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else run_dir
-    is_gone = name.is_relative_to(run_dir) and not name.parent.is_dir()
-    if error.errno in (errno.ENOENT, errno.ENOTDIR) and is_gone:
-        return (
-            f"{name.parent} was removed or moved while the run wrote to it. Put it back, and the same command goes on "
-            "from the newest checkpoint there; where there is none, it begins anew."
-        )
-    return None

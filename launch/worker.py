@@ -25,7 +25,8 @@ from anchor.errors import AnchorError, ConfigError
 from anchor.files import write_json
 from anchor.guard import check_packages
 from launch.agreement import DisagreementError, compare_ranks
-from launch.failures import BAD_INPUT, explain_folder, report, speaks_of_another
+from launch.failures import BAD_INPUT, report, speaks_of_another
+from launch.limits import allow_files, explain_files, explain_folder
 from launch.spares import SPARE, wait_for_order
 from launch.start import START, name_start
 from launch.stops import STOP, STOP_TIMEOUT_S, StoppedError, catch_signals
@@ -70,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     try:
         check_packages()
+        allow_files()
         if words == [SPARE]:
             words = [wait_for_order()]
         if len(words) != 1 or not Path(words[0]).is_file():
@@ -83,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         is_said = isinstance(error, DisagreementError) and os.environ.get("RANK", "0") != "0"  # rank 0 says it for all
         return _fail(str(error), BAD_INPUT, is_sentence=True, is_known=is_said)
     except OSError as error:
-        sentence = explain_folder(error, Path(words[0]).absolute().parent)
+        sentence = explain_folder(error, Path(words[0]).absolute().parent) or explain_files(error)
         return _fail(sentence, BAD_INPUT, is_sentence=True) if sentence else _fail(traceback.format_exc(), 1)
     except Exception as error:
         is_echo = int(os.environ.get("WORLD_SIZE", "1")) > 1 and isinstance(error, RuntimeError)
@@ -93,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         from launch.accelerators import explain_memory
         from launch.networks import explain_failure
 
-        if sentence := explain_memory(error) or explain_failure(error):
+        if sentence := explain_memory(error) or explain_failure(error) or explain_files(error):
             return _fail(sentence, BAD_INPUT, is_sentence=True)
         return _fail(traceback.format_exc(), 1)
     return 0

@@ -31,6 +31,8 @@ def nap(first: str = "", *, kind: str = "nap", file: str = "made/up.bin"):
     elif kind == "full":
         with open("/dev/full", "w") as sink:
             sink.write("x" * 100_000)
+    elif kind == "memory":
+        bytearray(2**62)
     elif kind == "bug":
         raise KeyError("a bug")
     else:
@@ -117,9 +119,10 @@ def test_a_reader_that_goes_away_ends_it_in_silence(start):
         (["kind=EROFS"], "made/up.bin: the disk is read-only"),
         (["kind=ENOSPC"], "made/up.bin: the disk is full"),
         (["kind=full"], "the disk is full"),
+        (["kind=memory"], "memory ran out"),
     ],
 )
-def test_a_disk_that_refuses_is_one_sentence(start, words, says):
+def test_a_machine_that_refuses_is_one_sentence(start, words, says):
     status, _, said = ended(start(*words))
     assert status == 2
     assert says in said

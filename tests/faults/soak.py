@@ -4,8 +4,9 @@
 
 A training on two ranks (a small expert, 60 steps) and a preprocessing (six drawn clips) are first made without
 interference. Then the same are made again and again with faults: SIGKILL to a rank, to the command, to all; SIGTERM to
-a rank or the command; SIGSTOP to a rank, which the watchdog has to end; a cut or a flipped byte in the newest
-checkpoint while nothing runs; TMPDIR on another file system. After each fault the same command goes on, and at the
+a rank or the command; SIGHUP to the command, as of a terminal that closes; SIGSTOP to a rank, which the watchdog has to
+end, or with SIGCONT after a few seconds, which it has to let pass; a cut or a flipped byte in the newest checkpoint
+while nothing runs; TMPDIR on another file system. After each fault the same command goes on, and at the
 end the outcome has to be the same: windows, weights and optimizer to the last bit, or the bytes of the shards. What
 differs, what cannot go on and what does not end is a loss. The status is 1 if there is any.
 
@@ -31,11 +32,18 @@ from small_ranks import assert_same, ranks, start
 
 GIVE_UP_S = 240.0  # a start that neither ends nor moves is a loss
 STEPS = 60
-GOES_ON = {-signal.SIGKILL, -signal.SIGTERM, 137, 143, 75, 124}  # what a fault may make of the command's status
+PAUSE_S = 0.2, 4.0  # of a rank that is suspended and woken, below watchdog.hang_s
+GOES_ON = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, 129, 137, 143, 75, 124}  # statuses that a fault may cause
 KINDS = (
     "kill rank 0", "kill rank 1", "kill all", "kill the command", "terminate rank 0", "terminate rank 1",
-    "terminate the command", "suspend rank 1",
+    "terminate the command", "hang up the command", "suspend rank 0", "suspend rank 1", "pause rank 0", "pause rank 1",
+    "pause the command",
 )  # fmt: skip
+
+SIGNALS = {
+    "kill": signal.SIGKILL, "terminate": signal.SIGTERM, "hang": signal.SIGHUP, "suspend": signal.SIGSTOP,
+    "pause": signal.SIGSTOP,
+}  # fmt: skip
 
 
 class LostError(Exception):
@@ -102,7 +110,7 @@ class Soak:
         if process.poll() is not None or ("rank" in kind and len(found) < 2):
             kind = "kill all"
         self.count(kind)
-        number = signal.SIGKILL if "kill" in kind else signal.SIGTERM if "terminate" in kind else signal.SIGSTOP
+        number = SIGNALS[kind.split()[0]]
         pids = [process.pid]
         if "rank" in kind:
             pids = [found[int(kind[-1])]]
@@ -111,6 +119,10 @@ class Soak:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+        if "pause" in kind:
+            self.wait(process, self.chance.uniform(*PAUSE_S))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pids[0], signal.SIGCONT)
         return f"{kind} {when}"
 
     def damage(self, path: Path) -> str:

@@ -140,11 +140,13 @@ def test_after_a_signal_only_the_echo_of_another_ranks_end_counts_as_a_stop(
             "Traceback",
         ),  # its folder is there
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "/elsewhere/of/a/user"), "Traceback"),
+        (OSError(errno.EMFILE, "Too many open files"), "Raise it (ulimit -n 65536)"),
+        (RuntimeError("Too many open files. Communication with the workers"), "Raise it (ulimit -n 65536)"),
         (OSError(errno.EBADF, "Bad file descriptor", 7), "Traceback"),
     ],
 )
-def test_a_run_folder_that_fills_or_goes_away_is_one_sentence(error, says, monkeypatch, tmp_path):
-    if isinstance(error.filename, str):
+def test_what_the_system_has_not_enough_of_is_one_sentence(error, says, monkeypatch, tmp_path):
+    if isinstance(getattr(error, "filename", None), str):
         error.filename = str(tmp_path / error.filename)
 
     def fail(path):

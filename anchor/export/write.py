@@ -25,6 +25,7 @@ from anchor.models.checkpoint import EMA_STATE, WeightKind, held_networks, load_
 from anchor.models.exported import ONNX_NAME, WEIGHTS_NAME, hash_file, is_export
 from anchor.models.seals import read_seal
 from anchor.models.sizes import show_size
+from anchor.models.tensors import save_tensors
 from anchor.models.wav2lip import to_wav2lip
 
 __all__ = ["export", "read_with_card", "write_network"]
@@ -89,15 +90,7 @@ def write_wav2lip(checkpoint: Path, out: Path, kind: str, weights: WeightKind) -
     if kind == "auto":
         kind = _main_kind(read_checkpoint(checkpoint), checkpoint)
     state = to_wav2lip(load_network(checkpoint, kind, weights))
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"state_dict": state}, partial)
-        partial.replace(out)
-    except (OSError, RuntimeError) as error:
-        raise ConfigError(f"out={out} cannot be written ({error}). Nothing is left of it.") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    save_tensors({"state_dict": state}, out)
     print(f"{out}: {kind} in Wav2Lip's layout, {len(state)} names")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -30,11 +29,10 @@ def import_weights(*, source: Path, kind: Literal["generator", "expert", "discri
     a new file. Only tensors and plain types are read; every name and shape must be that of the published 96 px
     network, and the first that is not is named. `anchor export checkpoint=... out=FILE layout=wav2lip` goes back.
     """
-    import torch
-
     from anchor import __version__
     from anchor.models.describe import describe
     from anchor.models.sizes import show_size
+    from anchor.models.tensors import save_tensors
     from anchor.models.wav2lip import from_wav2lip, make_classic
     from anchor.ops.mel import mel_config_hash
 
@@ -51,15 +49,7 @@ def import_weights(*, source: Path, kind: Literal["generator", "expert", "discri
         "hyper_parameters": about,
         "imported": {"file": source.name, "layout": "wav2lip", "anchor_version": __version__},
     }
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(checkpoint, partial)
-        partial.replace(out)
-    except (OSError, RuntimeError) as error:
-        raise ConfigError(f"out={out} cannot be written ({error}). Nothing is left of it.") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    save_tensors(checkpoint, out)
     print(f"{out}: {kind} of {source.name}, {show_size(net, 96)}")
 
 

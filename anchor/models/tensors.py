@@ -1,7 +1,12 @@
-"""Files of ``torch.save`` read as what they may hold: tensors and plain types, in no more memory than the file has."""
+"""Files of ``torch.save``: written whole, and read as what they may hold: tensors and plain types.
+
+Reading takes no more memory than the file has bytes.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -9,9 +14,9 @@ from typing import Any
 
 import torch
 
-from anchor.errors import CheckpointError
+from anchor.errors import CheckpointError, ConfigError
 
-__all__ = ["load_tensors"]
+__all__ = ["load_tensors", "save_tensors"]
 
 MAX_ENTRIES = 100_000  # of the archive: one for each tensor; a 384 px generator with its optimizer has under 5000
 
@@ -37,6 +42,24 @@ def load_tensors(path: str | Path, what: str = "file of tensors") -> Any:
         raise CheckpointError(
             f"{path}: not a readable {what} ({reason}). It is damaged or holds objects that could run code."
         ) from None
+
+
+def save_tensors(content: Any, out: Path) -> None:
+    """Write ``content`` as ``torch.save`` does, whole or not at all; the folders above ``out`` are made.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, partial)
+        partial.replace(out)
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"out={out} cannot be written ({error}). Nothing is left of it.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _check_archive(path: Path) -> None:

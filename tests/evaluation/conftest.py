@@ -1,9 +1,8 @@
 import json
 
 import pytest
-import torch
+from saved_networks import save_network as save_checkpoint
 
-from anchor.models import describe
 from anchor.synth.source import SyntheticSource
 
 
@@ -11,13 +10,7 @@ from anchor.synth.source import SyntheticSource
 def save_network(tmp_path):
     """A checkpoint as a stage leaves it."""
 
-    def save(net, name="net.ckpt"):
-        weights = {f"net.{key}": value for key, value in net.state_dict().items()}
-        path = tmp_path / name
-        torch.save({"state_dict": weights, "hyper_parameters": {"net": describe(net)}}, path)
-        return path
-
-    return save
+    return lambda net, name="net.ckpt": save_checkpoint(tmp_path / name, net)
 
 
 @pytest.fixture(scope="session")

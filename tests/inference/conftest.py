@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-import torch
+from saved_networks import save_network as save_checkpoint
 
 from anchor.faces import Face
 from anchor.media.writer import write_video
-from anchor.models import describe
 
 FACE_BOX = (60.0, 30.0, 142.0, 130.0)
 
@@ -13,13 +12,7 @@ FACE_BOX = (60.0, 30.0, 142.0, 130.0)
 def save_network(tmp_path):
     """A checkpoint as a stage leaves it."""
 
-    def save(net, name="net.ckpt"):
-        weights = {f"net.{key}": value for key, value in net.state_dict().items()}
-        path = tmp_path / name
-        torch.save({"state_dict": weights, "hyper_parameters": {"net": describe(net)}}, path)
-        return path
-
-    return save
+    return lambda net, name="net.ckpt": save_checkpoint(tmp_path / name, net)
 
 
 class StandInDetector:

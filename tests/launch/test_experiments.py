@@ -1,25 +1,13 @@
 """Every experiment in conf/ is composed, built and stepped once: no configuration can rot."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from started_runs import CONF, EXPERIMENTS, start
 
 from anchor.errors import CheckpointError, ConfigError
 from anchor.models import load_network
-from launch.worker import run
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
-EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-
-
-def start(config, run_dir):
-    run_dir.mkdir(exist_ok=True)
-    path = run_dir / "config.yaml"
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
-    return run(path)
 
 
 def test_the_four_stages_are_there():

@@ -6,32 +6,21 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import lightning as L
 import pytest
 import torch
 from omegaconf import OmegaConf
+from started_runs import CONF, EXPERIMENTS, start
 
 from anchor.errors import ConfigError
 from anchor.models import PatchDiscriminator, load_network, read_checkpoint
 from launch.batch_size import search
 from launch.cli import check_run
 from launch.networks import CompileNetworks, explain_failure
-from launch.worker import run
 from lightning_modules import QualityModule
 from lightning_modules.callbacks import OverfitCheck
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
-EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-
-
-def start(config, run_dir):
-    run_dir.mkdir(exist_ok=True)
-    path = run_dir / "config.yaml"
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
-    return run(path)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -7,6 +7,11 @@ from anchor.shards import ShardSetWriter, encode_clip
 SIZE = 48
 
 
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
 def make_clip(number: int, frames: int = 12):
     """Smooth coloured frames, noise for speech."""
     rng = np.random.default_rng(number)

@@ -23,11 +23,6 @@ from anchor.shards.remote import RemoteFolder
 SIZE = 200_000
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "*")
-
-
 @pytest.fixture
 def web(tmp_path):
     folder = tmp_path / "set"

@@ -20,11 +20,6 @@ from anchor.shards.cache import CacheSettings
 from anchor.shards.remote import MissingFileError, RemoteFolder
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "*")
-
-
 @pytest.fixture
 def web(shards):
     with WebServer(shards) as server:

@@ -26,11 +26,6 @@ BODY = bytes(range(256)) * 2000
 SHA = hashlib.sha256(BODY).hexdigest()
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "*")
-
-
 @pytest.fixture
 def web(tmp_path):
     folder = tmp_path / "set"

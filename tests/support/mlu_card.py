@@ -22,6 +22,7 @@ from lightning.pytorch.tuner import Tuner  # noqa: E402
 from torch import nn  # noqa: E402
 
 from launch.accelerators import resolve_machine  # noqa: E402
+from launch.checkpoints.tensors import all_tensors  # noqa: E402
 from launch.mlu import (  # noqa: E402
     MLUAccelerator,
     MLUCheckpointIO,
@@ -174,22 +175,11 @@ def go_on(order):
         arguments = trainer_arguments(place, 1, plugins=[MLUCheckpointIO()])
         trainer, module = fit(Student(rows=8), 2 * (turn + 1), ckpt_path=path if turn else None, **arguments)
         trainer.save_checkpoint(path)
-    return module, sorted({str(value.device) for value in tensors(torch.load(path, weights_only=True))})
+    return module, sorted({str(value.device) for value in all_tensors(torch.load(path, weights_only=True))})
 
 
 def same_twice(moved):
     return moved[0] is moved[1]["again"][0] and moved[0].device.type == "cpu"
-
-
-def tensors(value):
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from tensors(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from tensors(item)
 
 
 def randomness():

@@ -7,21 +7,17 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from saved_networks import save_network
 
-from anchor.models import LipGenerator, SyncNet, describe
+from anchor.models import LipGenerator, SyncNet
 from launch.accelerators import resolve_machine
+from launch.checkpoints.tensors import all_tensors
 
 SMALL = [
     "accelerator=mlu_sim", "accelerator.devices=1", "datamodule.speakers=3", "datamodule.val_speakers=1",
     "datamodule.clips=1", "datamodule.seconds=1.2", "datamodule.val_windows_per_clip=2", "trainer.max_steps=1",
     "trainer.val_check_interval=1",
 ]  # fmt: skip
-
-
-def save_network(path, net):
-    weights = {f"net.{key}": value for key, value in net.state_dict().items()}
-    torch.save({"state_dict": weights, "hyper_parameters": {"net": describe(net)}}, path)
-    return path
 
 
 def main(folder):
@@ -57,19 +53,8 @@ def step(config, run_dir):
     finally:
         hook.remove()
     checkpoint = torch.load(result["checkpoint"], weights_only=True)
-    places = {str(tensor.device) for tensor in tensors(checkpoint)}
+    places = {str(tensor.device) for tensor in all_tensors(checkpoint)}
     return {"steps": result["steps"], "metrics": result["metrics"], "dtypes": sorted(dtypes), "places": sorted(places)}
-
-
-def tensors(value):
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from tensors(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from tensors(item)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class WebServer:
         self.stopping = threading.Event()
         self.pause_s = 0.0  # between blocks of a body
         self._lock = threading.Lock()
-        self._server = _QuietServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"web": self}))
+        self._server = QuietServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"web": self}))
         if context:
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
@@ -58,12 +58,14 @@ class WebServer:
             return fault
 
 
-class _QuietServer(ThreadingHTTPServer):
+class QuietServer(ThreadingHTTPServer):
+    """Says nothing of clients that hang up or are killed: they are part of the tests."""
+
     daemon_threads = True
     request_queue_size = 128
 
     def handle_error(self, request, client_address):
-        pass  # clients that hang up are part of the tests
+        pass
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -10,7 +10,9 @@ import json
 import re
 import socket
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from servers import QuietServer
 
 ENTITY = "team"
 
@@ -26,7 +28,7 @@ class WandbStandIn:
         self.last, self.key, self.runs, self.artefacts, self.faults, self.requests = last, key, {}, {}, set(), []
         self.stopping = threading.Event()
         self._lock = threading.RLock()
-        self._server = _Quiet(("127.0.0.1", 0), type("Handler", (_Handler,), {"web": self}))
+        self._server = QuietServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"web": self}))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
@@ -123,14 +125,6 @@ class WandbStandIn:
             {"name": name, "uploadUrl": f"{self.url}/upload/{variables['run']}/{name}"} for name in variables["files"]
         ]
         return {"createRunFiles": {"runID": variables["run"], "uploadHeaders": [], "files": files}}
-
-
-class _Quiet(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def handle_error(self, request, client_address):
-        pass  # clients that are killed are part of the tests
 
 
 class _Handler(BaseHTTPRequestHandler):

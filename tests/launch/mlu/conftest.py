@@ -3,9 +3,9 @@ import pytest
 from launch.mlu import library
 
 
-@pytest.fixture
-def two_simulated_cards(monkeypatch):
-    """What processes need to see two simulated cards, as environment variables."""
+@pytest.fixture(scope="session")
+def simulator():
+    """The simulated card, built; or why there is none."""
     from launch import mlu_sim
 
     if library.is_installed():
@@ -14,4 +14,9 @@ def two_simulated_cards(monkeypatch):
         mlu_sim.build()
     except mlu_sim.SimulatorError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def two_simulated_cards(simulator):
+    """What processes need to see two simulated cards, as environment variables."""
     return {"ANCHOR_MLU_SIM": "2"}

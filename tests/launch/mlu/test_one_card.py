@@ -9,22 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from launch import mlu_sim
-from launch.mlu import library
-
 ROOT = Path(__file__).resolve().parents[3]
 HAS_FSDP2 = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 6)
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory):
+def answers(tmp_path_factory, simulator):
     """What tests/support/mlu_card.py found, by question."""
-    if library.is_installed():
-        pytest.skip("a real torch_mlu is installed here, and the simulator steps back")
-    try:
-        mlu_sim.build()
-    except mlu_sim.SimulatorError as error:
-        pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("card")
     environment = {
         **os.environ, "ANCHOR_MLU_SIM": "2", "ANCHOR_MLU_SIM_MEMORY_GB": "0.08", "OMP_NUM_THREADS": "1",

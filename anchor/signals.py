@@ -12,8 +12,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
-__all__ = ["HungUpError", "TerminatedError", "catch_signals", "describe_fault", "is_output_closed", "silence_output"]
+__all__ = [
+    "HungUpError",
+    "TerminatedError",
+    "catch_signals",
+    "describe_fault",
+    "is_output_closed",
+    "silence_output",
+    "tell",
+]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -77,10 +86,19 @@ def is_output_closed() -> bool:
     return False
 
 
-def silence_output() -> None:
+def tell(text: str, is_trouble: bool = False) -> None:
+    """Print a line, of trouble on stderr; where nobody reads, or the disk of a log is full, that is given up alone."""
+    stream = sys.stderr if is_trouble else sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        silence_output(stream)
+
+
+def silence_output(*streams: TextIO) -> None:
     """Let what is still printed vanish, so that leaving does not fail on it."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams or (sys.stdout, sys.stderr):
         try:
             os.dup2(nowhere, stream.fileno())
         except (AttributeError, OSError, ValueError):

@@ -20,7 +20,7 @@ from typing import Any
 from torch.distributed.elastic.agent.server import SimpleElasticAgent, WorkerGroup, WorkerSpec, WorkerState
 from torch.distributed.elastic.agent.server.api import RunResult
 
-from anchor.signals import is_output_closed, silence_output
+from anchor.signals import is_output_closed, silence_output, tell
 from launch.failures import BAD_INPUT, FAILURE_FILE, HUNG, STOPPED, Failure, find_first, read_failure, show
 from launch.output import RankOutput, log_path
 from launch.rendezvous import Nodes
@@ -281,4 +281,4 @@ class Agent(SimpleElasticAgent):
 
 def say(text: str) -> None:
     """On the terminal, with our name in front."""
-    print(f"anchor train: {text}", file=sys.stderr, flush=True)
+    tell(f"anchor train: {text}", is_trouble=True)

@@ -13,6 +13,7 @@ from typing import Any
 from anchor.errors import AnchorError, ConfigError
 from anchor.files import write_whole
 from anchor.guard import check_packages
+from anchor.signals import tell
 from launch.confidential import check_secrets
 from launch.hints import check_names, explain
 from launch.hydra_guard import guard_hydra
@@ -117,7 +118,7 @@ def _launch(config: Any, spares: Any) -> float | None:
             try:
                 stack.enter_context(claim(run_dir / RUN_LOCK, f"{run_dir}: another training runs there"))
             except ConfigError as error:
-                print(f"anchor train: {error}", file=sys.stderr)
+                tell(f"anchor train: {error}", is_trouble=True)
                 raise JobExit(error.status, str(error)) from None
         return _launch_alone(config, spares, record)
 
@@ -131,33 +132,33 @@ def _launch_alone(config: Any, spares: Any, record: RunRecord) -> float | None:
     try:
         path, machine = compose_run(config)
     except AnchorError as error:
-        print(f"anchor train: {error}", file=sys.stderr)
+        tell(f"anchor train: {error}", is_trouble=True)
         record.leave_nothing()
         raise JobExit(error.status, str(error)) from None
-    print(f"anchor train: {config.stage} on {machine}, in {path.parent}")
+    tell(f"anchor train: {config.stage} on {machine}, in {path.parent}")
     for verdict in OmegaConf.load(path).gates.verdicts:
         if verdict.outcome != "passed" and not verdict.inherited:
-            print(f"anchor train: {verdict.sentence}", file=sys.stderr)
+            tell(f"anchor train: {verdict.sentence}", is_trouble=True)
     if "expert" in config.module and config.module.expert is None:
-        print("anchor train: no expert judges this run; give module.expert=PATH for a sync loss.", file=sys.stderr)
+        tell("anchor train: no expert judges this run; give module.expert=PATH for a sync loss.", is_trouble=True)
     try:
         result = run_job(path, machine, config.get("launch"), spares, config.get("watchdog"))
     except AnchorError as error:
         from launch.endpoint import AbsentError
 
         record.put_back()
-        print(f"anchor train: {error}", file=sys.stderr)
+        tell(f"anchor train: {error}", is_trouble=True)
         raise JobExit(1 if isinstance(error, AbsentError) else 2, str(error)) from None
     except JobError as error:
         if error.status == 2:
             record.put_back()
-        print(f"anchor train: {str(error).removesuffix('.')}.", file=sys.stderr)
+        tell(f"anchor train: {str(error).removesuffix('.')}.", is_trouble=True)
         raise JobExit(error.status, str(error), isinstance(error, StoppedError)) from None
     if "sentence" in result:
-        print(f"anchor train: {result['sentence']}")
+        tell(f"anchor train: {result['sentence']}")
         return None
     scores = "  ".join(f"{key} {value:.4f}" for key, value in sorted(result["metrics"].items()))
-    print(f"anchor train: {config.stage} done: {scores}\n  {result['checkpoint']}")
+    tell(f"anchor train: {config.stage} done: {scores}\n  {result['checkpoint']}")
     return result["metrics"].get(config.monitor)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import threading
 import time
 from pathlib import Path
 from typing import IO, BinaryIO, TextIO
+
+from anchor.signals import tell
 
 __all__ = ["RankOutput", "log_path"]
 
@@ -39,7 +40,7 @@ class RankOutput:
             self._log = log.open("ab", buffering=0)
             self._log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {heading}\n".encode())
         except OSError as error:
-            print(f"anchor train: {log} cannot be written ({error.strerror}); the run goes on.", file=sys.stderr)
+            tell(f"anchor train: {log} cannot be written ({error.strerror}); the run goes on.", is_trouble=True)
 
     def follow(self, source: IO[bytes], sink: TextIO) -> None:
         """Begin to carry ``source``, a pipe, to ``sink`` and the log."""

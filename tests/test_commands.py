@@ -129,6 +129,16 @@ def test_a_machine_that_refuses_is_one_sentence(start, words, says):
     assert said.count("\n") == 1
 
 
+def test_a_line_that_nobody_takes_ends_no_work():
+    words = "tell('lost'); tell('heard', is_trouble=True); tell('lost too'); sys.stdout.flush(); print('lost')"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", f"import sys; from anchor.signals import tell; {words}"],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "heard\n")
+
+
 @pytest.mark.parametrize("kind", ["bug", "ECONNREFUSED", "EPIPE"])
 def test_a_bug_keeps_its_traceback(start, kind):
     status, _, said = ended(start(f"kind={kind}"))

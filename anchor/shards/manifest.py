@@ -87,11 +87,11 @@ def read_manifest(folder: Folder, any_mel: bool = False, any_version: bool = Fal
         clips = _check_content(manifest)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ShardError(f"{where} is damaged: {what}. {RESTORE}") from error
+        raise ShardError(f"{where} is damaged: {_short(what)}. {RESTORE}") from error
     if not any_mel and manifest["mel_config_hash"] != mel_config_hash():
         raise ShardError(
-            f"{where}: its speech was analysed with mel parameters {manifest['mel_config_hash']}, this program uses "
-            f"{mel_config_hash()}. Run `anchor preprocess` again."
+            f"{where}: its speech was analysed with mel parameters {_short(manifest['mel_config_hash'])}, this program "
+            f"uses {mel_config_hash()}. Run `anchor preprocess` again."
         )
     return manifest, clips
 
@@ -186,6 +186,11 @@ def _expect(fields: Any, where: str, name: str, holds: Callable[[Any], bool], ki
     if not is_right:
         shown = repr(value)
         raise ValueError(f"{where}{name} is {shown[:80]}{'...' * (len(shown) > 80)}, not {kind}")
+
+
+def _short(text: str) -> str:
+    """What a manifest says may be of any length, and no sentence is."""
+    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def _is_count(value: Any) -> bool:

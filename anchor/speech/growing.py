@@ -14,7 +14,7 @@ BREATH = re.compile(r"[,，、:：)）]\s*|\s+")
 THOUGHT = ("<think>", "</think>")  # models that think aloud do it between these
 CODE = re.compile(r"```.*?```", re.DOTALL)
 MARKS = re.compile(
-    r"```.*?(?:```|\Z)|[*_`#>|]+|^\s*[-+]\s+|!?\[([^\]]{0,200})\]\([^)]{0,500}\)", re.DOTALL | re.MULTILINE
+    r"```.*?(?:```|\Z)|[*_`#>|]+|^[^\S\n]*[-+]\s+|!?\[([^\]]{0,200})\]\([^)]{0,500}\)", re.DOTALL | re.MULTILINE
 )
 
 

@@ -120,8 +120,11 @@ def load_recipe(name: str) -> Recipe:
     check_yaml(text, f"recipe={name}")
     try:
         spec = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except AssertionError:  # a number, or a date: YAML, and neither a list nor an object
+        spec = None
     except Exception as error:  # whatever a YAML file may hold
-        raise ConfigError(f"recipe={name}: no YAML ({str(error).splitlines()[0]}).") from None
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"recipe={name}: no YAML ({why:.300}).") from None
     if not isinstance(spec, dict) or not {"about", "inputs", "steps"} <= set(spec) or "out" not in spec["inputs"]:
         raise ConfigError(
             f"recipe={name}: a recipe has about, inputs (with out) and steps; see conf/recipe/person.yaml."

@@ -92,11 +92,12 @@ def test_what_users_of_hydra_write_is_allowed():
         ("about: x\ninputs: {out: {}}\nsteps: 5", "the step 5 lacks name"),
         ("about: x\ninputs: {out: {}}\nsteps: [5]", "the step 5 lacks name"),
         ("- 1", "a recipe has"),
+        ("9", "a recipe has"),
         ("a: " + "[" * 1500, "no YAML"),
         ("a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40)), "aliases stand"),
         ("a: &a [*a]", "its aliases stand for"),
     ],
-    ids=["python-tag", "number", "numbers", "list", "deep", "bomb", "ring"],
+    ids=["python-tag", "number", "numbers", "list", "bare", "deep", "bomb", "ring"],
 )  # fmt: skip
 def test_a_recipe_from_elsewhere_is_read_and_not_run(tmp_path, mark, refused, text, says):
     import re

@@ -84,6 +84,13 @@ def test_abbreviations_without_end_take_no_time(text):
     assert time.process_time() - began < 20  # it was minutes
 
 
+def test_empty_lines_without_end_take_no_time():
+    """A mark of a list was looked for from every line, through all the lines behind it."""
+    began = time.process_time()
+    assert not GrowingText().add("\n" * 60_000 + "a.")
+    assert time.process_time() - began < 20  # it was a minute
+
+
 def test_a_checkpoint_may_say_anything_of_its_network(checkpoint, tmp_path):
     held = torch.load(checkpoint, weights_only=True)
     options = held["hyper_parameters"]["net"]["options"]

@@ -138,6 +138,14 @@ def test_another_mel_is_refused_but_for_tools(shards):
     assert len(ShardSet(shards, any_mel=True).clips) == 6
 
 
+@pytest.mark.parametrize("change", [{"mel_config_hash": "x" * 70_000}, {"splits": {"x" * 70_000: {"clips": -1}}}])
+def test_a_refusal_does_not_repeat_what_has_no_end(shards, change):
+    edit_manifest(shards, lambda manifest: manifest.update(change))
+    with pytest.raises(ShardError, match="xxx") as refused:
+        ShardSet(shards)
+    assert len(str(refused.value)) < 1000
+
+
 @pytest.mark.parametrize(
     "name", ["../shard-000000.tar", "/etc/passwd", "shard-000000.tar/../../x", "a/shard-000000.tar", "s3://x", "", 7]
 )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from anchor.arguments import nearest
 from anchor.errors import ConfigError
 
 __all__ = ["check_names", "explain"]
@@ -45,12 +45,6 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
             f"a key that is really new is written +{unknown[1]}=."
         )
     return sentence
-
-
-def nearest(word: str, words: Sequence[str]) -> str:
-    """`` Did you mean X?``, or nothing where none of ``words`` is near."""
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _known_names() -> list[str]:

@@ -15,7 +15,7 @@ from anchor.synth.corpus import render_corpus
 def run_demo(out, *words):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "launch.demo", f"out={out}", *words]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1800)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=2700)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert str(out / "report.html") in done.stdout
     assert str(out / "speaking.mp4") in done.stdout

@@ -34,7 +34,7 @@ def patch():
             count["n"] += sys.modules["launch.stops"].STOP.is_training
             if count["n"] == number and is_rank(1):
                 tell()
-                time.sleep(60)
+                time.sleep(600)
             return do(self)
         Iterator._next_data = slow
     if kind == "validation":
@@ -120,7 +120,7 @@ def test_stops_and_full_disks_at_bad_moments_change_nothing(tmp_path, moment, wh
     os.kill(process.pid, signal.SIGTERM)
     began = time.monotonic()
     said = finish(process, 143)
-    assert time.monotonic() - began < 30, "it did not wait for the batch"
+    assert time.monotonic() - began < 300, "it did not wait for the batch"
     assert "saved in" in said
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
     assert torch.load(last, weights_only=True)["global_step"] == len(steps(run_dir)) in (10, 11, 12)

@@ -18,7 +18,7 @@ def test_kills_anywhere_lose_nothing_and_leave_nobody(tmp_path, whole, faults):
     assert process.returncode == 137, said
     assert "rank 1 on " in said[1]
     assert "killed by SIGKILL" in said[1]
-    until = time.monotonic() + 15
+    until = time.monotonic() + 120
     while any(os.path.exists(f"/proc/{pid}") for pid in pids):
         assert time.monotonic() < until, "a rank outlives the job"
         time.sleep(0.1)

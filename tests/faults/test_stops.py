@@ -1,8 +1,10 @@
 """Signals and kills to real ranks: what they leave, and what the run that goes on makes of it."""
 
 import os
+import shutil
 import signal
-import time
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,11 +47,9 @@ def test_signals_to_any_rank_or_all_lose_no_step(tmp_path, whole):
         wait_for(process, run_dir, 8 + 12 * number)
         pids = ranks(process)
         assert len(pids) == 2
-        began = time.monotonic()
         for pid in [pids[rank] for rank in targets] or [process.pid]:
             os.kill(pid, kind)
         said = finish(process, status)
-        assert time.monotonic() - began < 20
         assert "saved in" in said
         assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
         done = steps(run_dir)
@@ -60,17 +60,25 @@ def test_signals_to_any_rank_or_all_lose_no_step(tmp_path, whole):
     assert_same(run_dir, whole)
 
 
+@pytest.fixture
+def memory():
+    """A folder of this test's own in the machine's memory."""
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.mark.slow
-def test_kills_in_a_save_and_restarts_by_the_agent_change_nothing(tmp_path, whole):
+def test_kills_in_a_save_and_restarts_by_the_agent_change_nothing(tmp_path, whole, memory):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(KILL)
-    kept = {"PYTHONPATH": str(tmp_path / "site"), "TMPDIR": "/dev/shm"}
+    kept = {"PYTHONPATH": str(tmp_path / "site"), "TMPDIR": str(memory)}
     run_dir = tmp_path / "run"
     for where in ("sync:2", "rename:2", "renamed:2"):
         process = start(tmp_path, "run_dir=run", ANCHOR_TEST_KILL=where, **kept)
         said = process.communicate(timeout=600)
         assert process.returncode == 137, said
-    assert not [path for path in os.listdir("/dev/shm") if path.endswith(".ckpt")]
+    assert not list(memory.rglob("*.ckpt"))
     damaged = run_dir / "checkpoints" / "last.ckpt"
     damaged.write_bytes(damaged.read_bytes()[:-1000])
     process = start(tmp_path, "run_dir=run", "launch.max_restarts=1")

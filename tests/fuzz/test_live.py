@@ -30,7 +30,7 @@ def server(tmp_path_factory):
 
 
 def test_rest(watch, server):
-    with httpx.Client(base_url=server.url, timeout=20) as http:
+    with httpx.Client(base_url=server.url, timeout=60) as http:
         id = http.post("/api/sessions", json={"avatar": "ann"}).json()["id"]
         body = {"text": "Good evening.", "interrupt": True, "name": "wave", "sdp": "v=0", "avatar": "ann"}
         names = st.one_of(

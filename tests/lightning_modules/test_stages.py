@@ -218,10 +218,18 @@ def test_checkpoints_are_plain_and_rebuild_the_module(kind, tmp_path, small_expe
         assert int(again.sync_ramp.step) == 3
 
 
+@pytest.fixture
+def deterministic():
+    """As PyTorch can be: memory that nothing was written to is NaN, and whoever reads it is found out."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.parametrize("stop", [2, 7, 13])  # within the first epoch, in the second, late in it
 @pytest.mark.parametrize("kind", ["syncnet", "quality"])
 def test_a_resumed_run_sees_the_windows_and_ends_with_the_weights_of_an_uninterrupted_one(
-    kind, stop, tmp_path, small_expert, small_generator, numbered_clips
+    kind, stop, tmp_path, small_expert, small_generator, numbered_clips, deterministic
 ):
     class Noted:
         def training_step(self, batch, batch_idx):
@@ -247,7 +255,9 @@ def test_a_resumed_run_sees_the_windows_and_ends_with_the_weights_of_an_uninterr
     fit(rest, data(), steps=16, ckpt_path=tmp_path / "a.ckpt")
     assert seen == uninterrupted
     if kind == "quality":  # a constant learning rate; the expert's cosine depends on the planned length
-        assert not changed(rest.net, whole.net.state_dict())
+        before = whole.net.state_dict()
+        apart = {key: float((rest.net.state_dict()[key] - before[key]).abs().max()) for key in before}
+        assert {key: value for key, value in apart.items() if value} == {}, torch.__config__.parallel_info()
 
 
 def test_the_speech_encoder_can_start_from_the_experts(small_expert, small_generator):

@@ -239,7 +239,7 @@ def test_what_a_killed_server_recorded_plays_and_is_completed_at_the_next_start(
     streams, about = probe(growing)
     assert int(streams["h264"]["nb_read_packets"]) >= 25
     assert "synthetic media" in about["tags"]["comment"]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not (found := run(recordings.finish_left())):
         assert time.monotonic() < deadline
     assert found == [name]

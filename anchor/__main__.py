@@ -10,6 +10,7 @@ from typing import Any
 
 from anchor.arguments import describe_arguments, nearest, parse_arguments
 from anchor.errors import AnchorError, ConfigError, DeviceError
+from anchor.files import printable
 from anchor.guard import check_packages
 from anchor.signals import TerminatedError, catch_signals, describe_fault, is_output_closed, silence_output
 
@@ -49,6 +50,7 @@ COMMANDS = {
     "check mlu": ("launch.check_mlu:check_mlu", "MLU cards; with --qualify, whether they train"),
     "check": ("launch.check:check", "cards, versions, face models, media libraries: one table"),
 }
+LINES = "\n\t"  # what a sentence of ours may hold besides
 USAGE = "usage: anchor COMMAND key=value ...      anchor COMMAND --help\n\ncommands:\n" + "\n".join(
     f"  {name:<16}{text}" for name, (_, text) in COMMANDS.items()
 )
@@ -184,14 +186,9 @@ def _more(stop: KeyboardInterrupt) -> str:
     return f": {stop}" if str(stop) else ""
 
 
-def _printable(text: str) -> str:
-    """``text`` for a terminal, which obeys control characters: names of files and members come from anywhere."""
-    return "".join(one if one.isprintable() or one in "\n\t" else repr(one)[1:-1] for one in text)
-
-
 def _say(name: str, sentence: str, status: int) -> int:
     try:
-        print(f"anchor {name}: {_printable(sentence)}", file=sys.stderr)
+        print(f"anchor {name}: {printable(sentence, LINES)}", file=sys.stderr)
         sys.stdout.flush()
     except OSError:  # nobody reads, or the terminal has gone
         silence_output()

@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-__all__ = ["append_whole", "put_folder", "read_json", "read_records", "write_json", "write_whole"]
+__all__ = ["append_whole", "printable", "put_folder", "read_json", "read_records", "write_json", "write_whole"]
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -62,6 +62,14 @@ def put_folder(partial: Path, place: Path) -> None:
             aside.rename(place)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def printable(text: str, kept: str = "") -> str:
+    """``text`` for a terminal, which obeys control characters, and for files, which take UTF-8 alone.
+
+    Names of files and of members may hold anything: what is neither printable nor ``kept`` is written as Python would.
+    """
+    return "".join(one if one.isprintable() or one in kept else repr(one)[1:-1] for one in text)
 
 
 def write_json(path: Path, content: Any) -> None:

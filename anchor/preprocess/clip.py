@@ -8,6 +8,7 @@ from typing import Any
 
 from anchor.errors import AnchorError
 from anchor.faces import FaceDetector, TrackSettings, make_detector
+from anchor.files import printable
 from anchor.media import FrameReader, probe, read_audio
 from anchor.preprocess.cards import own_card
 from anchor.preprocess.cleaning.fingerprint import Fingerprint, PictureCodes, code_sound
@@ -48,6 +49,7 @@ def process_clip(source: Source, settings: ClipSettings, folder: Path) -> ClipRe
     except Exception as error:  # one clip must never end the others
         result.reason = f"{source.path}: {type(error).__name__}: {error}. Please report this clip."
         result.is_settled = False
+    result.reason, result.notes = printable(result.reason), [printable(note) for note in result.notes]
     result.is_kept = result.may_be_kept
     return result
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from anchor.errors import ConfigError, MediaError, ShardError
 from anchor.faces import DetectorName
+from anchor.files import printable
 from anchor.media import check_ffmpeg_args, find_ffmpeg
 from anchor.ops.mel import mel_config_hash
 from anchor.preprocess.assembly import Summary, assemble
@@ -240,7 +241,7 @@ def _make_all(
 
 def _crashed(source: Source) -> ClipResult:
     reason = (
-        f"{source.path}: its process died or stood still for {HANG_S:.0f} s while reading it. "
+        f"{printable(str(source.path))}: its process died or stood still for {HANG_S:.0f} s while reading it. "
         "It is damaged, or memory ran out: try workers=1."
     )
     return ClipResult(source.name, source.speaker, reason=reason, is_settled=False)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from anchor.errors import ConfigError
+from anchor.files import printable
 from anchor.preprocess.cleaning.duplicates import find_same_files, find_same_recordings
 from anchor.preprocess.cleaning.fingerprint import Fingerprint
 from anchor.preprocess.cleaning.quota import draw_silent
@@ -45,7 +46,7 @@ def same_files(sources: Sequence[Source], selection: Selection) -> dict[int, Cli
     found = {}
     for number, original in find_same_files([source.path for source in sources]).items():
         source, name = sources[number], sources[original].name
-        reason = f"{source.path}: it is the same file as {name}. Use duplicates=keep to have it twice."
+        reason = f"{printable(str(source.path))}: it is the same file as {name}. Use duplicates=keep to have it twice."
         facts = {"duplicate_of": name, "duplicate_error": 0.0}
         found[number] = ClipResult(source.name, source.speaker, reason=reason, facts=facts)
     return found

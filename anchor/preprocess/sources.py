@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anchor.errors import MediaError
+from anchor.files import printable
 
 __all__ = ["Source", "find_sources", "read_truth"]
 
@@ -56,14 +57,14 @@ def find_sources(source: Path) -> list[Source]:
     found: list[Source] = []
     taken: set[str] = set()
     for path in paths:
-        name = path.relative_to(root).as_posix()
+        name = printable(path.relative_to(root).as_posix())
         plain = re.sub(r"[^\w-]+", "_", name.rsplit(".", 1)[0]).strip("_") or "clip"
         key, number = plain, 2
         while key in taken:
             key, number = f"{plain}_{number}", number + 1
         taken.add(key)
         folders = path.relative_to(root).parts[:-1]
-        speaker = folders[0] if folders else path.stem  # what lies deeper is a matter of the speaker's own
+        speaker = printable(folders[0] if folders else path.stem)  # what lies deeper is a matter of the speaker's own
         found.append(Source(path, name, key, speaker, _truth_path(path)))
     return found
 

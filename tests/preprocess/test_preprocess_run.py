@@ -12,6 +12,7 @@ from anchor.errors import ConfigError, FaceError, MediaError, ShardError
 from anchor.media import write_video
 from anchor.preprocess import preprocess, watch
 from anchor.preprocess.pool import run_all
+from anchor.preprocess.sources import find_sources
 from anchor.shards import ShardSet
 
 EVENTS_S = (0.52, 1.0, 1.64, 2.2)  # see conftest.py
@@ -91,10 +92,15 @@ def test_broken_clips_are_refused_one_by_one(tmp_path, flashing, no_models, caps
     (source / "headless.mp4").write_bytes(data[len(data) // 2 :])
     flashing(source / "moment.mp4", seconds=0.08)
     (source / "link.mp4").symlink_to(source / "nowhere.mp4")  # no file: not a clip at all
+    os.mkfifo(source / "pipe.mp4")  # nor is this one
+    (source / "clear\x1b[2J\n.mp4").touch()
+    (source / os.fsdecode(b"latin\xe9.mp4")).write_bytes(data)
+    assert all((one.name + one.speaker).isprintable() for one in find_sources(source))
     preprocess(source=source, out=tmp_path / "out", image_size=64, workers=1)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     clips = {clip["source"]: clip for clip in report["clips"]}
-    assert set(clips) == {"good.mp4", "flipped.mp4", "headless.mp4", "moment.mp4"}
+    odd = {r"clear\x1b[2J\n.mp4", r"latin\udce9.mp4"}
+    assert set(clips) == {"good.mp4", "flipped.mp4", "headless.mp4", "moment.mp4", *odd}
     assert clips["good.mp4"]["is_kept"]
     for name in ("headless.mp4", "moment.mp4"):
         assert not clips[name]["is_kept"]

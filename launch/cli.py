@@ -37,9 +37,15 @@ def train(arguments: list[str]) -> int:
             raise ConfigError(f"{argument}: a logging factory is not allowed; it could call anything.")
     check_names(arguments)
     check_secrets(arguments)  # before Hydra keeps them
-    for flag, folder in zip(arguments, [*arguments[1:], ""], strict=True):
-        if flag in ("-cd", "--config-dir") or flag.startswith("--config-dir="):
-            check_yaml_folder(Path(flag.partition("=")[2] or folder))
+    for flag, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, value = flag.partition("=")
+        if _is_short_for(name, "--experimental-rerun"):
+            raise ConfigError(
+                f"{name} is not allowed: it loads a pickle, which may run anything. Give the words of that run again; "
+                "they stand in its .hydra/overrides.yaml."
+            )
+        if (name == "-cd" or _is_short_for(name, "--config-dir")) and (folder := value or following):
+            check_yaml_folder(Path(folder))
     flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
     if flags & {"-m", "--multirun"} and flags & {"-c", "--cfg", "-i", "--info"}:
         raise ConfigError(
@@ -78,6 +84,11 @@ def train(arguments: list[str]) -> int:
         else:
             os.environ["HYDRA_FULL_ERROR"] = given
     return 0
+
+
+def _is_short_for(flag: str, name: str) -> bool:
+    """Whether Hydra's parser, which takes beginnings, may take ``flag`` for ``name``."""
+    return len(flag) > 2 and name.startswith(flag)
 
 
 def _job(config: Any) -> float | None:

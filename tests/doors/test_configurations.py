@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from evil import evil_pickle
 
 from anchor.__main__ import main
 from anchor.errors import ConfigError
@@ -70,6 +71,13 @@ def test_files_of_others_are_read_with_the_same_eyes(tmp_path, monkeypatch, mark
     assert "Python's own classes" in refused("train", *words, *SMALL, "hydra/job_logging=evil")
     assert "BASH_ENV is not allowed" in refused("train", *words, *SMALL, "+hydra/env@hydra.job=evil")
     assert "stands in a file, and becomes lines of a shell" in refused("train", *words, *SMALL, "hydra/launcher=evil")
+
+
+@pytest.mark.parametrize("words", ["--experimental-rerun sent.pickle", "--exp=sent.pickle", "--e sent.pickle"])
+def test_a_pickled_configuration_is_not_loaded(tmp_path, monkeypatch, mark, refused, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sent.pickle").write_bytes(evil_pickle(mark))
+    assert "it loads a pickle" in refused("train", *words.split())
 
 
 def test_what_users_of_hydra_write_is_allowed():

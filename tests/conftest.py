@@ -17,7 +17,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a background job of 
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = (
-    "tests/test_demo.py", "tests/preprocess/test_preprocess_run.py", "tests/preprocess/test_executors.py",
+    "tests/test_demo.py", "tests/preprocess/test_preprocess_counts.py", "tests/preprocess/test_executors.py",
     "tests/launch/test_resume.py", "tests/test_quickstart_mlu.py", "tests/launch/sweeps/test_ranks.py",
 )  # fmt: skip
 

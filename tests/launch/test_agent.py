@@ -5,19 +5,15 @@ import pty
 import signal
 import threading
 import time
-from types import SimpleNamespace
 
 import pytest
-from omegaconf import OmegaConf
 
 from launch import agent, job
 from launch.accelerators import Machine
-from launch.cli import _run
 from launch.failures import Failure, find_first
 from launch.job import JobError, run_job
 from launch.output import RankOutput, log_path
 from launch.rendezvous import Nodes
-from launch.spares import count_spares
 
 HEAD = """
 import json, os, pathlib, signal, subprocess, sys, time, traceback
@@ -324,35 +320,6 @@ def test_who_only_speaks_of_anothers_end_did_not_fail_first(later, earlier):
     assert find_first([later, earlier]) is later
 
 
-@pytest.mark.parametrize(
-    ("accelerator", "count"),
-    [
-        ({"name": "cpu", "devices": 2}, 2),
-        ({"name": "mlu", "devices": "2"}, 2),
-        ({"name": "auto", "devices": 2}, 0),
-        ({"name": "mlu_sim", "devices": 2}, 0),
-        ({"name": "cuda", "devices": "auto"}, 0),
-        ({"name": "cpu", "devices": "abc"}, 0),
-        ({"name": "cpu", "devices": 5000}, 0),
-    ],
-)
-def test_only_ranks_that_are_sure_to_come_begin_to_load(accelerator, count, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    assert count_spares(accelerator) == count
-
-
-@pytest.mark.parametrize(("find_batch_size", "count"), [(False, 3), (True, 1)])
-def test_the_search_for_a_batch_size_begins_to_load_once(monkeypatch, find_batch_size, count):
-    begun = []
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    spares = SimpleNamespace(close=lambda: None)
-    monkeypatch.setattr("launch.spares.Spares", lambda number, environment: begun.append(number) or spares)
-    monkeypatch.setattr("launch.cli._launch", lambda config, spares: None)
-    options = {"accelerator": {"name": "cpu", "devices": 3}, "find_batch_size": find_batch_size}
-    _run(OmegaConf.create(options))
-    assert begun == [count]
-
-
 def test_what_has_loaded_for_nothing_ends_when_the_ranks_begin(ranks):
     class Unneeded:
         def take(self, *_):
@@ -361,5 +328,5 @@ def test_what_has_loaded_for_nothing_ends_when_the_ranks_begin(ranks):
         def close(self):
             (ranks.run_dir / "closed").touch()
 
-    waits = "until = time.monotonic() + 20\nwhile not (run_dir / 'closed').exists(): assert time.monotonic() < until\n"
+    waits = "until = time.monotonic() + 60\nwhile not (run_dir / 'closed').exists(): assert time.monotonic() < until\n"
     assert ranks(waits + "done()", count=1, spares=Unneeded()) == {"restart": "0/0"}

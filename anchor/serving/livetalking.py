@@ -91,7 +91,8 @@ class LiveTalking:
 
     async def human_audio(self, request: Request, key: Key) -> Mapping[str, Any]:
         """Say a recording."""
-        form = read_form(request.headers.get("content-type", ""), await request.body())
+        kind, body = request.headers.get("content-type", ""), await request.body()
+        form = await asyncio.get_running_loop().run_in_executor(None, read_form, kind, body)
         live = self.find({"sessionid": form.get("sessionid", b"").decode("ascii", "replace")}, request, key)
         if "file" not in form:
             raise ConfigError("The form has no file.")

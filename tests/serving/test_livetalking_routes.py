@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import random
+import threading
 import time
 import wave
 
@@ -15,6 +16,7 @@ from aiortc.mediastreams import MediaStreamError
 from live_server import Server
 
 from anchor.errors import AnchorError, ConfigError, MediaError
+from anchor.serving import livetalking
 from anchor.serving.access import Access, Key
 from anchor.serving.outputs import Outputs
 from anchor.serving.uploads import read_form, read_sound
@@ -271,3 +273,17 @@ def test_damaged_uploads_are_errors_with_a_sentence():
             data[chance.randrange(20)] = chance.randrange(256)
         with contextlib.suppress(AnchorError):
             assert np.isfinite(read_sound(bytes(data[: chance.randint(1, len(data))]))).all()
+
+
+def test_a_form_is_read_beside_the_clocks(lt_server, monkeypatch):
+    """16 MB of it take a second and more, in which no session would have a tick."""
+    read, threads = livetalking.read_form, []
+
+    def noted(kind, body):
+        threads.append(threading.current_thread().name)
+        return read(kind, body)
+
+    monkeypatch.setattr(livetalking, "read_form", noted)
+    answer = httpx.post(f"{lt_server.url}/humanaudio", content=b"nothing", headers=KEY)
+    assert answer.json()["msg"].startswith("Send a form")
+    assert [name.startswith("asyncio") for name in threads] == [True]

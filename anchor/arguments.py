@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import difflib
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Collection, Sequence
@@ -115,9 +116,12 @@ def convert(key: str, text: str, kind: Any) -> Any:
         return text.lower() in TRUE
     if kind in (int, float):
         try:
-            return kind(text)
+            number = kind(text)
         except ValueError:
-            raise ConfigError(f"{key}={text} is not {'a whole number' if kind is int else 'a number'}.") from None
+            number = math.nan
+        if math.isnan(number):  # "nan" is not above, below or equal to any bound that it may be held against
+            raise ConfigError(f"{key}={text} is not {'a whole number' if kind is int else 'a number'}.")
+        return number
     if kind is Path:
         if not text:
             raise ConfigError(f"{key}= needs a path.")

@@ -114,7 +114,8 @@ class FinetuneModule(PlainLoading):
             raise ConfigError(f"module.tune={tune} is no choice. Choose one of {', '.join(get_args(TuneKind))}.")
         self.net: LipGenerator = as_network(net)  # type: ignore[assignment]
         self.tune: TuneKind = tune
-        set_aside(self, "base", copy.deepcopy(self.net) if steady_weight > 0 else None)
+        knows_base = isinstance(net, nn.Module)  # a description comes without the weights to compare with
+        set_aside(self, "base", copy.deepcopy(self.net) if steady_weight > 0 and knows_base else None)
         set_aside(self, "expert", expert)
         set_aside(self, "lips", None)
         self.freeze_parts()

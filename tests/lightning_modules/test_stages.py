@@ -216,6 +216,8 @@ def test_checkpoints_are_plain_and_rebuild_the_module(kind, tmp_path, small_expe
     assert not changed(loaded, module.net.state_dict())
     if kind == "generator":
         assert int(again.sync_ramp.step) == 3
+    if kind == "finetune":
+        assert again.base is None, "it is in no checkpoint, and an untrained network is none"
 
 
 def test_the_speech_encoder_can_start_from_the_experts(small_expert, small_generator):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anchor.errors import ConfigError
+from launch.confidential import check_secrets
 from launch.targets import ALLOWED, check_target
 
 __all__ = ["ENVIRONMENT", "check_hydra", "guard_hydra"]
@@ -47,11 +48,29 @@ def guard_hydra() -> None:
     def load_checked(self: Any, *arguments: Any, **options: Any) -> Any:
         config = load(self, *arguments, **options)
         check_hydra(config.hydra)
+        check_names_of_folders(config)
         return config
 
     resolve_checked.is_guarded = True  # type: ignore[attr-defined]
     door._resolve_target = resolve_checked
     ConfigLoaderImpl.load_configuration = load_checked  # type: ignore[method-assign]
+
+
+def check_names_of_folders(config: Any) -> None:
+    """See that no secret becomes the name of a folder or a log, which Hydra makes before our application begins.
+
+    Raises:
+        ConfigError: one would; says where, and not what.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for place in ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.name"):
+        try:
+            name = str(OmegaConf.select(config, place))
+        except (OmegaConfBaseException, ValueError):  # what only a job can say, as its number
+            continue
+        check_secrets({place: name})
 
 
 def check_hydra(options: Any) -> None:

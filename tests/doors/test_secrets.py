@@ -29,6 +29,21 @@ def planted(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["run_dir=run", "hydra.job.name=${oc.env:WEB_PASSWORD}"],
+        ["run_dir=${oc.env:WEB_PASSWORD}"],
+        ["-m", "seed=1,2", "hydra.sweep.dir=sweep/${oc.env:WEB_PASSWORD}"],
+    ],
+)
+def test_no_secret_becomes_the_name_of_a_folder_or_a_log(tmp_path, monkeypatch, planted, refused, words):
+    """Hydra makes them before a configuration is looked at."""
+    monkeypatch.chdir(tmp_path)
+    assert "holds the value of $WEB_PASSWORD" in refused("train", *words, *SMALL)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
     ("word", "says"),
     [
         ("stage=${oc.env:WANDB_API_KEY}", "holds the value of $WANDB_API_KEY"),

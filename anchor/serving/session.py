@@ -147,12 +147,17 @@ class Session:
         self.stats.batch_sizes[drawn.batch_size] += 1
 
     def change(self, avatar: str, stage: StagePictures, walk: Walk) -> None:
-        """Another role or outfit from the next tick on, of the same size; what was drawn for the old one is gone."""
+        """Another role or outfit from the next tick on, of the same size; what was drawn for the old one is gone.
+
+        What is planned is drawn anew: a mouth or two may come too late.
+        """
         self.avatar, self._stage, self._walk = avatar, stage, walk
         self._steps.clear()
         self._mouths.clear()
         self._last = None
         self.hub.want_key()
+        for tick in self.timeline.planned:
+            self._prepare(tick)
 
     def act(self, name: str) -> bool:
         """Show an action of the avatar, while speaking or not."""
@@ -220,16 +225,9 @@ class Session:
         """What is shown now: the tick, the avatar's picture, and ``(picture it was drawn for, mouth)``."""
         now = self.tick
         for fresh in self.timeline.plan(now):
-            step = self._steps.get(fresh.number)
-            if step is None:  # a tick that is planned again after an interruption keeps its picture
-                step = self._steps[fresh.number] = self._walk.next(fresh.presence > 0)
-            if fresh.mel_MS is not None:
-                deadline = self._began + fresh.number * TICK_S
-                self._submit(
-                    Request(self.number, self.avatar, fresh.epoch, fresh.number, step.number, fresh.mel_MS, deadline)
-                )
+            self._prepare(fresh)
         tick = self.timeline.pop(now)
-        step = self._steps.pop(now, None) or self._walk.next(tick.presence > 0)  # none: the avatar has just changed
+        step = self._steps.pop(now, None) or self._walk.next(tick.presence > 0)  # none: the clock has left ticks out
         mouth = self._mouths.pop((tick.epoch, now), None)
         self._forget_old(now)
         self.stats.ticks += 1
@@ -246,6 +244,15 @@ class Session:
         if self._last is not None and now - self._last[0] <= FALLBACK_TICKS:
             return tick, step, self._last[1:]
         return tick, step, None
+
+    def _prepare(self, tick: Tick) -> None:
+        """Give a tick that is planned its picture, and have its mouth drawn where it has one."""
+        step = self._steps.get(tick.number)
+        if step is None:  # a tick that is planned again after an interruption keeps its picture
+            step = self._steps[tick.number] = self._walk.next(tick.presence > 0)
+        if tick.mel_MS is not None:
+            deadline = self._began + tick.number * TICK_S
+            self._submit(Request(self.number, self.avatar, tick.epoch, tick.number, step.number, tick.mel_MS, deadline))
 
     def _forget_old(self, now: int) -> None:
         for key in [key for key in self._mouths if key[1] < now]:

@@ -71,6 +71,11 @@ class Timeline:
         return self._num_waiting > 0 or self._is_open or any(tick.is_speaking for tick in self._planned)
 
     @property
+    def planned(self) -> tuple[Tick, ...]:
+        """The ticks that are planned and not played yet."""
+        return tuple(self._planned)
+
+    @property
     def waiting_s(self) -> float:
         """Seconds of speech that are not planned yet."""
         return self._num_waiting / SAMPLE_RATE

@@ -254,7 +254,10 @@ def test_a_mouth_of_the_avatar_before_is_not_shown_on_another(pictures, workers,
         session.start()
         while not artist.requests:
             await asyncio.sleep(0.01)
+        asked = {request.tick for request in artist.requests if request.tick > session.tick}
         session.change("bob", DrawnPictures(), Walk(Action("idle", 0, 10, "around")))
+        again = [request.tick for request in artist.requests if request.avatar == "bob"]
+        assert asked <= set(again), "what is planned is drawn anew"
         for name, kept in (("ann", 0), ("bob", 1)):
             session.take(Drawn(1, name, 0, session.tick + 1, np.zeros((48, 96, 3), np.uint8), 1, 0.0))
             assert len(session._mouths) == kept

@@ -114,7 +114,7 @@ class Access:
                 raise ConfigError(
                     f"tokens={path}: per_minute={per_minute!r:.40} must be a whole number from 1 to {MOST_PER_MINUTE}."
                 )
-            keys[token] = Key(str(about.get("name", "unnamed")), frozenset(scopes), per_minute)
+            keys[token] = Key(str(about.get("name") or "unnamed"), frozenset(scopes), per_minute)  # none would own all
         return cls(keys)
 
 

@@ -73,6 +73,12 @@ def test_a_token_file_says_what_it_means(tmp_path, about, says):
         Access.read(tmp_path / "tokens.json")
 
 
+def test_a_token_without_a_name_is_not_everybodys(tmp_path):
+    """Nobody's name would find any session by its id."""
+    (tmp_path / "tokens.json").write_text(json.dumps({"t" * 20: {"name": "", "scopes": ["view"]}}))
+    assert Access.read(tmp_path / "tokens.json").find("t" * 20).name == "unnamed"
+
+
 @pytest.mark.parametrize("text", ["A. " * 6000, "Dr. " * 5000])
 def test_abbreviations_without_end_take_no_time(text):
     """Each end looked at the whole text before it: a language model could hold the server up for minutes."""

@@ -33,6 +33,7 @@ from launch.yaml_text import check_yaml
 __all__ = ["Recipe", "list_recipes", "load_recipe"]
 
 LAST = "checkpoints/last.ckpt"
+PARTS = {"about", "inputs", "steps"}
 
 
 class Recipe:
@@ -125,7 +126,8 @@ def load_recipe(name: str) -> Recipe:
     except Exception as error:  # whatever a YAML file may hold
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"recipe={name}: no YAML ({why:.300}).") from None
-    if not isinstance(spec, dict) or not {"about", "inputs", "steps"} <= set(spec) or "out" not in spec["inputs"]:
+    inputs = spec.get("inputs") if isinstance(spec, dict) else None
+    if not isinstance(spec, dict) or not isinstance(inputs, dict) or "out" not in inputs or not {*spec} >= PARTS:
         raise ConfigError(
             f"recipe={name}: a recipe has about, inputs (with out) and steps; see conf/recipe/person.yaml."
         )
@@ -133,6 +135,11 @@ def load_recipe(name: str) -> Recipe:
         missing = [key for key in ("name", "title", "run", "leaves") if not isinstance(step, dict) or not step.get(key)]
         if missing:
             raise ConfigError(f"recipe={name}: the step {step!s:.80} lacks {', '.join(missing)}.")
+        if not isinstance(step["run"], list) or not all(isinstance(word, str) for word in step["run"]):
+            raise ConfigError(f"recipe={name}: run of the step {step['name']!s:.80} is no list of words.")
+    for key, about in inputs.items():
+        if not isinstance(about, dict) or not {"kind", "what"} <= set(about):
+            raise ConfigError(f"recipe={name}: the input {key!s:.80} lacks kind or what.")
     return Recipe(Path(name).stem, spec)  # type: ignore[arg-type]
 
 

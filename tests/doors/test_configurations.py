@@ -98,6 +98,9 @@ def test_what_users_of_hydra_write_is_allowed():
     [
         ("about: x\ninputs: {out: {}}\nsteps: []\nx: !!python/object/apply:os.system ['touch MARK']", "no YAML"),
         ("about: x\ninputs: {out: {}}\nsteps: 5", "the step 5 lacks name"),
+        ("about: x\ninputs: about\nsteps: []", "a recipe has"),
+        ("about: x\ninputs: {out: {}}\nsteps: []", "the input out lacks kind or what"),
+        ("about: x\ninputs: {out: {}}\nsteps: [{name: a, title: b, run: touch, leaves: c}]", "no list of words"),
         ("about: x\ninputs: {out: {}}\nsteps: [5]", "the step 5 lacks name"),
         ("- 1", "a recipe has"),
         ("9", "a recipe has"),
@@ -105,7 +108,7 @@ def test_what_users_of_hydra_write_is_allowed():
         ("a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40)), "aliases stand"),
         ("a: &a [*a]", "its aliases stand for"),
     ],
-    ids=["python-tag", "number", "numbers", "list", "bare", "deep", "bomb", "ring"],
+    ids=["python-tag", "number", "inputs", "input", "run", "numbers", "list", "bare", "deep", "bomb", "ring"],
 )  # fmt: skip
 def test_a_recipe_from_elsewhere_is_read_and_not_run(tmp_path, mark, refused, text, says):
     import re

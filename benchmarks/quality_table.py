@@ -32,6 +32,7 @@ VARIANTS: dict[str, list[str]] = {
     "defaults (hinge, features, R1, mouth)": [],
     "defaults, jitter_weight=0.02": ["module.jitter_weight=0.02"],
     "defaults, jitter_weight=0.05": ["module.jitter_weight=0.05"],
+    "defaults, held_weight=0.5": ["module.held_weight=0.5"],
     "defaults, adversarial_weight=0.2, sync_weight=0.2": ["module.adversarial_weight=0.2", "module.sync_weight=0.2"],
     "least squares, features, R1, mouth": ["module.adversarial=lsgan"],
 }

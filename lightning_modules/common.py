@@ -102,12 +102,14 @@ def draw_and_compare(
     return output_N3hW.unflatten(0, shape), lower_half(faces_BTCHW), steady_loss(own, before, batch["weight_B"])
 
 
-def draw_and_hold(net: LipGenerator, batch: LipBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """What :func:`draw_mouths` gives and, of the first quarter of the windows, mouths with their speech held.
+def draw_and_hold(net: LipGenerator, batch: LipBatch, hold: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What :func:`draw_mouths` gives and, with ``hold``, the first quarter of the windows with their speech held.
 
     These hear throughout the middle of another window's speech, as a dubbed face hears another's; (b, T, C, h, W).
     They are drawn in the same call, so that norms see them beside the others.
     """
+    if not hold:
+        return *draw_mouths(net, batch), None
     faces_BTCHW, mels_BT1MS = to_signed(batch["faces_BTCHW"]), batch["mels_BT1MS"]
     B, T = faces_BTCHW.shape[:2]
     count = -(-B // HELD_SHARE)

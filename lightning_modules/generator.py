@@ -38,9 +38,9 @@ __all__ = ["GeneratorModule"]
 class GeneratorModule(PlainLoading):
     """Teach ``net`` to redraw the lower half of a face from its speech.
 
-    Logs ``train/loss``, ``train/l1``, ``train/sync_loss`` and ``train/sync_weight`` every step; ``val/l1``,
-    ``val/sync_loss``, ``val/mouth_psnr`` and ``val/copy_psnr`` (of the first reference in its place; dB) and
-    ``val/jitter_ratio`` (1 = moves as the real mouth does).
+    Logs ``train/loss``, ``train/l1``, ``train/sync_loss`` and ``train/sync_weight`` every step, ``train/held_loss``
+    where it has a weight; ``val/l1``, ``val/sync_loss``, ``val/mouth_psnr`` and ``val/copy_psnr`` (of the first
+    reference in its place; dB) and ``val/jitter_ratio`` (1 = moves as the real mouth does).
 
     Args:
         net: a ``LipGenerator`` or its description.
@@ -51,6 +51,8 @@ class GeneratorModule(PlainLoading):
         edge_weight: weight of the edge loss beside L1.
         sync_weight, sync_start_step, sync_ramp_steps: the expert's say: none at first, then a ramp to its full weight;
             in optimizer steps.
+        held_weight: of the movement that mouths have left when their speech stands still
+            (:func:`~anchor.losses.held_loss`), against learning one person's frames by heart; 0 leaves it out.
         lr, warmup_steps, schedule: as in :class:`~lightning_modules.syncnet.SyncNetModule`.
     """
 
@@ -89,17 +91,13 @@ class GeneratorModule(PlainLoading):
 
     def training_step(self, batch: LipBatch, batch_idx: int) -> Tensor:
         """L1 and edges everywhere, the expert's opinion on top."""
-        held = None
-        if self.held_weight > 0:
-            output, real, held = draw_and_hold(self.net, batch)
-        else:
-            output, real = draw_mouths(self.net, batch)
+        output, real, held = draw_and_hold(self.net, batch, self.held_weight > 0)
         l1 = weighted_l1(output, real, self.mouth_weight_hW, batch["weight_B"])
         loss = l1 + self.edge_weight * edge_loss(output, real, batch["weight_B"])
         if held is not None:
             moved = held_loss(held, self.mouth_weight_hW, batch["weight_B"][: len(held)])
             loss = loss + self.held_weight * moved
-            self.log("train/held_loss", moved, batch_size=len(held))
+            self.log("train/held_loss", moved, batch_size=len(output))
         weight = self.sync_ramp.value()
         if self.expert is not None and weight > 0:
             sync = judge_sync(self.expert, output, batch)

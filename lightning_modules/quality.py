@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from anchor.batch import LipBatch
 from anchor.errors import ConfigError
+from anchor.losses import held_loss
 from anchor.models import LipGenerator, PatchDiscriminator, SyncNet, describe, without_gradients
 from anchor.ops.images import mouth_weights
 from lightning_modules.adversary import AdversarialKind, Judges
@@ -25,6 +26,7 @@ from lightning_modules.common import (
     adamw,
     as_network,
     check_lr,
+    draw_and_hold,
     draw_mouths,
     judge_sync,
     remember,
@@ -45,9 +47,9 @@ class QualityModule(PlainLoading):
     Logs ``train/d_loss``, ``train/d_real``, ``train/d_fake``, ``train/d_accuracy``, ``train/adversarial_loss``,
     ``train/adversarial_share`` (the adversary's gradient norm at the picture over the reconstruction's),
     ``train/feature_loss``, ``train/l1``, ``train/sync_loss`` and ``train/batches`` every step (``global_step`` counts
-    both optimizers: two a batch), ``train/r1`` in the steps that have it; ``val/l1``, ``val/sync_loss``,
-    ``val/mouth_psnr``, ``val/copy_psnr`` (dB), ``val/jitter_ratio`` and ``val/sharpness_ratio`` (1 = as much detail as
-    the real mouth).
+    both optimizers: two a batch), ``train/r1`` in the steps that have it and ``train/held_loss`` where it has a weight;
+    ``val/l1``, ``val/sync_loss``, ``val/mouth_psnr``, ``val/copy_psnr`` (dB), ``val/jitter_ratio`` and
+    ``val/sharpness_ratio`` (1 = as much detail as the real mouth).
 
     Args:
         net: the generator of an earlier stage.
@@ -68,6 +70,7 @@ class QualityModule(PlainLoading):
         motion_weight: of the comparison of frame-to-frame differences, so that detail does not tremble.
         jitter_weight: of the comparison of how much the mouth moves at all
             (:func:`~anchor.losses.jitter_loss`): the other losses are cheapest for a mouth that moves too little.
+        held_weight: as in :class:`~lightning_modules.generator.GeneratorModule`.
         perceptual, perceptual_weight: a frozen network that returns its activations, or None.
         lr, discriminator_lr, warmup_steps, schedule: learning rates of the two, and how both run.
         accumulate_grad_batches: batches whose gradients make one step of each network; the discriminators step before
@@ -104,6 +107,7 @@ class QualityModule(PlainLoading):
         detail_levels: int = 1,
         motion_weight: float = 0.5,
         jitter_weight: float = 0.0,
+        held_weight: float = 0.0,
         perceptual: nn.Module | None = None,
         perceptual_weight: float = 0.1,
         mouth_weight: float = 4.0,
@@ -129,7 +133,7 @@ class QualityModule(PlainLoading):
         set_up_expert(self, expert)
         self.optimizer, self.lr, self.discriminator_lr = optimizer, check_lr(lr), check_lr(discriminator_lr)
         self.sync_weight, self.feature_weight = sync_weight, feature_weight
-        self.r1_weight, self.r1_every = r1_weight, max(1, r1_every)
+        self.r1_weight, self.r1_every, self.held_weight = r1_weight, max(1, r1_every), held_weight
         self.adversarial_ramp = Ramp(adversarial_weight, adversarial_start_step, adversarial_ramp_steps)
         self.balance = Balance(balance)
         self.reconstruction = Reconstruction(
@@ -148,10 +152,10 @@ class QualityModule(PlainLoading):
 
     def training_step(self, batch: LipBatch, batch_idx: int) -> None:
         """The discriminators' turn, then the generator's."""
-        output, real = draw_mouths(self.net, batch)
+        output, real, held = draw_and_hold(self.net, batch, self.held_weight > 0)
         generator_optimizer, discriminator_optimizer = cast("list[Optimizer]", self.optimizers())
         self.step_discriminator(discriminator_optimizer, output.detach(), real, batch["weight_B"])
-        self.step_generator(generator_optimizer, output, real, batch)
+        self.step_generator(generator_optimizer, output, real, held, batch)
         if accumulation_of(self.trainer).is_last:
             self.adversarial_ramp.advance()
             for schedule in cast("list[LRScheduler]", self.lr_schedulers()):
@@ -173,9 +177,15 @@ class QualityModule(PlainLoading):
         self.log_dict(scores, batch_size=len(output))
         self.log("train/d_loss", judged.loss, batch_size=len(output), prog_bar=True)
 
-    def step_generator(self, optimizer: Optimizer, output: Tensor, real: Tensor, batch: LipBatch) -> None:
+    def step_generator(
+        self, optimizer: Optimizer, output: Tensor, real: Tensor, held: Tensor | None, batch: LipBatch
+    ) -> None:
         """Close to the real picture, sharp enough to pass for one, and in sync."""
         loss, l1 = self.reconstruct(output, real, batch)
+        if held is not None:
+            moved = held_loss(held, self.mouth_weight_hW, batch["weight_B"][: len(held)])
+            loss = loss + self.held_weight * moved
+            self.log("train/held_loss", moved, batch_size=len(output))
         with without_gradients(self.discriminator), without_gradients(self.mouth_discriminator or nn.Identity()):
             if int(self.adversarial_ramp.step) % self.balance.every == 0:
                 self.balance.measure(

@@ -8,6 +8,7 @@ from anchor.losses import (
     affine_loss,
     edge_loss,
     feature_loss,
+    held_loss,
     hinge_discriminator_loss,
     hinge_generator_loss,
     info_nce,
@@ -115,6 +116,17 @@ def test_steady_loss_lets_a_person_be_learnt_and_no_frame_of_him():
     assert torch.isfinite(still.grad).all()
 
 
+def test_held_loss_is_the_movement_of_blocks_that_no_speech_explains():
+    weight = torch.ones(8, 16)
+    ramp = torch.arange(5.0)[None, :, None, None, None].expand(2, -1, 3, 8, 16)
+    assert held_loss(torch.rand(2, 1, 3, 8, 16).expand(-1, 5, -1, -1, -1), weight) == 0
+    assert held_loss(0.1 * ramp, weight) == pytest.approx(0.1)
+    assert held_loss(0.1 * ramp, 3 * weight) == pytest.approx(0.3)
+    noise = torch.zeros(1, 5, 3, 8, 16)
+    noise[:, ::2, ..., ::2], noise[:, ::2, ..., 1::2] = 1, -1  # within a block, where it has no mean
+    assert held_loss(noise, weight) == 0
+
+
 def test_hinges_rest_when_the_scores_are_clear():
     assert hinge_discriminator_loss(torch.full((4,), 2.0), torch.full((4,), -2.0)) == 0
     assert hinge_generator_loss(torch.full((4,), 3.0)) == -3
@@ -134,6 +146,7 @@ def test_windows_of_weight_zero_change_no_loss_and_the_others_count_as_if_they_w
         (motion_loss(output, real, mask, weight_B, 2), motion_loss(output[:2], real[:2], mask, order=2)),
         (jitter_loss(output, real, mask, weight_B), jitter_loss(output[:2], real[:2], mask)),
         (steady_loss([output], [real], weight_B), steady_loss([output[:2]], [real[:2]])),
+        (held_loss(output, mask, weight_B), held_loss(output[:2], mask)),
         (sync_loss(face, speech, "cosine", weight_B), sync_loss(face[:2], speech[:2])),
         (sync_loss(face, speech, "bce", weight_B), sync_loss(face[:2], speech[:2], "bce")),
         (pair_loss(face, speech, in_sync, weight_B), pair_loss(face[:2], speech[:2], in_sync[:2])),

@@ -1,7 +1,9 @@
 """When somebody speaks into a microphone: sound in pieces of 20 ms, beginnings and ends of speech out.
 
-A piece counts where it is louder than the noise around and than the echo of what is played, in several bands, and has
-the peaks that voices have and noise has not. Shape suffixes: L samples of 16 kHz, B bands, K frequencies.
+A piece counts where it is louder than the noise around and than the echo of what is played, in several bands, has the
+peaks that voices have and noise has not, and is not shaped like what was just played.
+
+Shape suffixes: L samples of 16 kHz, B bands, K frequencies.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from anchor.speech.echo import Echo
 from anchor.timing import SAMPLE_RATE
 
 __all__ = ["ONSET_PIECES", "PIECE", "VoiceActivity"]
@@ -28,9 +31,6 @@ VOICED = 2  # of them must have a voice's peaks
 QUIET_S = 0.6  # of silence end it: a pause within a sentence is shorter
 LONGEST_S = 20.0
 BEFORE_S = 0.3  # of sound from before the beginning belong to it
-ECHO_S = 0.8  # after which an echo has arrived: the network, the browser's buffer, the room
-FIRST_COUPLING = 0.15  # -8 dB: loudspeakers on the same desk, before anything is known of the room
-ECHO_DECAY, ECHO_RISE = 0.96, 0.15  # of the coupling each piece: 9 dB a second down; up slower than speech begins
 NOISE_RISE, NOISE_FALL, NOISE_CREEP = 0.05, 0.1, 1.002  # of the noise that is known, each piece
 SETTLE = 10  # pieces in which the noise is learnt first
 
@@ -51,18 +51,18 @@ class VoiceActivity:
     _quiet: int = 0  # pieces since the last that counted
     _noise_B: np.ndarray = field(default_factory=lambda: np.zeros(len(EDGES_HZ) - 1))
     _num_settled: int = 0
-    _coupling_B: np.ndarray = field(default_factory=lambda: np.full(len(EDGES_HZ) - 1, FIRST_COUPLING))
-    _played: deque[np.ndarray] = field(default_factory=lambda: deque(maxlen=round(ECHO_S / PIECE_S)))
+    _echo: Echo = field(default_factory=lambda: Echo(len(EDGES_HZ) - 1, QUIETEST * PIECE))
 
     def play(self, samples_L: np.ndarray) -> None:
         """Note what the speakers are given, float32 (L,) in whole pieces: its echo is not speech."""
         for begin in range(0, len(samples_L) - PIECE + 1, PIECE):
-            self._played.append(_bands(_spectrum(samples_L[begin : begin + PIECE])))
+            self._echo.play(_bands(_spectrum(samples_L[begin : begin + PIECE])))
 
     def add(self, piece_L: np.ndarray) -> str:
         """Take a piece, float32 (320,) in [-1, 1]; ``"begins"``, ``"ends"`` or an empty string."""
         power_K = _spectrum(piece_L)
         power_B = _bands(power_K)
+        self._echo.hear(power_B, self._noise_B, self.is_speech)
         counts = self._counts(piece_L, power_B)
         spoken_K = power_K[_SPOKEN] + 1e-12
         is_voiced = float(np.exp(np.log(spoken_K).mean()) / spoken_K.mean()) < FLATNESS
@@ -94,27 +94,18 @@ class VoiceActivity:
             self._num_settled += 1
             self._noise_B = self._noise_B + (power_B - self._noise_B) / self._num_settled
             return False
-        limit_B = ABOVE * self._noise_B + ABOVE_ECHO * self._coupling_B * self._echo()
-        return int((power_B > limit_B).sum()) >= NEEDED_BANDS and float((piece_L**2).mean()) > QUIETEST
-
-    def _echo(self) -> np.ndarray:
-        """(B,): the loudest that is still in the air, band by band."""
-        return np.max(self._played, 0) if self._played else np.zeros(len(EDGES_HZ) - 1)
+        limit_B = ABOVE * self._noise_B + ABOVE_ECHO * self._echo.loudest()
+        is_loud = int((power_B > limit_B).sum()) >= NEEDED_BANDS and float((piece_L**2).mean()) > QUIETEST
+        return is_loud and (self.is_speech or not self._echo.follows)
 
     def _learn(self, power_B: np.ndarray, is_voice: bool) -> None:
         if self.is_speech or is_voice:
             self._noise_B *= NOISE_CREEP
         else:
-            self._noise_B += np.where(power_B > self._noise_B, NOISE_RISE, NOISE_FALL) * (power_B - self._noise_B)
-        echo_B = self._echo()
-        if self.is_speech:
-            return
-        # How loud the room gives back what is played: the most of late, so that a loud syllable is no surprise.
-        is_playing_B = echo_B > QUIETEST * PIECE
-        heard_B = np.minimum(1.0, power_B / np.maximum(echo_B, QUIETEST * PIECE))
-        risen_B = self._coupling_B + ECHO_RISE * (heard_B - self._coupling_B)
-        changed_B = np.where(heard_B > self._coupling_B, risen_B, np.maximum(heard_B, ECHO_DECAY * self._coupling_B))
-        self._coupling_B = np.where(is_playing_B, changed_B, self._coupling_B)
+            rise_B = np.where(self._echo.loudest() > ABOVE * self._noise_B, 0.0, NOISE_RISE)  # an echo is no noise
+            self._noise_B += np.where(power_B > self._noise_B, rise_B, NOISE_FALL) * (power_B - self._noise_B)
+        if not self.is_speech:
+            self._echo.learn(power_B)
 
 
 def _spectrum(piece_L: np.ndarray) -> np.ndarray:

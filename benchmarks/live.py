@@ -155,7 +155,8 @@ def soak(command: Command, browser: Any, background: Background, seconds: float)
     third = max(1, len(skews) // 3)
     drift = f"{np.median(skews[-third:]) - np.median(skews[:third]):+.0f} ms" if len(skews) else "-"
     print(f"  {gone:.0f} s of {room} sessions: {rung}; refused {refused:.0f}")
-    print(f"  skew {spread(skews)} ms; drift from the first third to the last {drift}")
+    tenths = " ".join(f"{np.median(part):+.0f}" for part in np.array_split(skews, 10) if len(part))
+    print(f"  skew {spread(skews)} ms; drift from the first third to the last {drift}; tenth by tenth {tenths}")
     minutes, *each = np.array(memory[len(memory) // 3 :]).T  # the first third fills caches
     slopes = []
     for name, values in zip(("server", "drawing process"), each, strict=True):

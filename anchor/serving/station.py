@@ -77,6 +77,7 @@ class Station:
         self._folder = Path()
         self._workers = ThreadPoolExecutor(settings.workers or os.cpu_count() or 1, thread_name_prefix="picture")
         self._reaper: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()  # sessions whose end takes its time, as a long recording's does
 
     @property
     def drawer(self) -> Drawer:
@@ -235,6 +236,7 @@ class Station:
             self._reaper.cancel()
         for live in tuple(self.sessions.values()):
             await self.close(live)
+        await asyncio.gather(*self._closing, return_exceptions=True)
         await self._drawer.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
@@ -271,5 +273,7 @@ class Station:
                 if failure is not None:
                     live.tell("failed", {"reason": f"Its clock stopped: {type(failure).__name__}: {failure}."})
                 if failure is not None or now - live.last_seen(now) > self.settings.lease_s:
-                    await self.close(live)
+                    closing = asyncio.get_running_loop().create_task(self.close(live))
+                    self._closing.add(closing)
+                    closing.add_done_callback(self._closing.discard)
             self._shelf.forget_unused({live.session.avatar for live in self.sessions.values()})

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 
 import httpx
@@ -245,6 +246,23 @@ def test_a_session_whose_clock_stops_is_ended_and_the_others_go_on(http, server)
     assert {"reason": "Its clock stopped: ZeroDivisionError: division by zero."}.items() <= live.events[-2].items()
     while whole in server.station.sessions:  # nobody watches it any more: leases still end
         time.sleep(0.05)
+
+
+def test_a_session_whose_end_takes_its_time_holds_up_no_other_lease(http, server):
+    slow, other = opened(http), opened(http)
+    is_done = threading.Event()
+
+    async def close():
+        while not is_done.is_set():
+            await asyncio.sleep(0.02)
+
+    server.station.sessions[slow].closers.add(close)
+    try:
+        while other in server.station.sessions:
+            time.sleep(0.05)
+        assert slow not in server.station.sessions
+    finally:
+        is_done.set()
 
 
 def test_avatars_are_taken_in_without_a_restart(http, server):

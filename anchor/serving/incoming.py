@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any, Literal
 
 import numpy as np
@@ -90,5 +91,5 @@ def _read_rate(about: dict[str, Any]) -> int:
     """The sample rate in a message; raises a ``ConfigError`` where there is none."""
     rate = about.get("rate")
     if isinstance(rate, bool) or not isinstance(rate, int):
-        raise ConfigError(f"rate={rate!r} is no whole number of samples a second.")
+        raise ConfigError(f"rate={reprlib.repr(rate)} is no whole number of samples a second.")
     return rate

@@ -92,7 +92,13 @@ async def answer_offer(hub: Hub, sdp: str) -> tuple[RTCPeerConnection, str]:
 
     async def end() -> None:
         viewer.close()
-        await peer.close()
+        try:
+            await peer.close()
+        except AttributeError:  # aiortc 1.16 stumbles over a track that the offer gave no transport
+            for transport in (transceiver.receiver.transport for transceiver in peer.getTransceivers()):
+                if transport is not None:
+                    await transport.stop()
+                    await transport.transport.stop()
 
     try:
         # Tracks and codecs first: aiortc ignores preferences that come after the offer.

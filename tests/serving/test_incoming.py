@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from fastapi import WebSocketDisconnect
 
-from anchor.serving.incoming import hear
+from anchor.errors import ConfigError
+from anchor.serving.incoming import SoundLine, hear
 from anchor.serving.timeline import Timeline
 
 RATE = {"type": "websocket.receive", "text": json.dumps({"rate": 16000})}
@@ -56,3 +57,11 @@ def test_what_was_under_way_at_an_interruption_is_left_out_and_the_end_of_the_li
         timeline.pop(tick)
     assert not timeline.is_speaking
     assert not timeline.num_starved
+
+
+def test_a_rate_that_is_none_is_not_told_at_full_length():
+    line = Line(Timeline(), {"type": "websocket.receive", "text": json.dumps({"rate": "x" * 70_000})})
+    sound = SoundLine(line, SimpleNamespace(touch=lambda: None))
+    with pytest.raises(ConfigError, match="no whole number") as refused:
+        asyncio.run(sound.read())
+    assert len(str(refused.value)) < 200

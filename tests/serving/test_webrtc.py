@@ -11,7 +11,7 @@ from aiortc.rtp import RtcpSrPacket
 
 from anchor.serving.encoding import OPUS_FRAME, Packet
 from anchor.serving.hub import Hub
-from anchor.serving.webrtc import SCREEN_S, show
+from anchor.serving.webrtc import SCREEN_S, OfferError, answer_offer, show
 
 RATES = {"video": (90_000, 25), "audio": (48_000, 48_000)}  # of RTP's clock, and of ours
 FIRST = 1000  # the session's tick when the viewer comes
@@ -37,13 +37,19 @@ class Ear:
         return [ntp - (rtp - self.first) % 2**32 / RATES[kind][0] - FIRST / 25 for ntp, rtp in self.reports]
 
 
+async def offering():
+    """A browser's side, with its offer made."""
+    browser = RTCPeerConnection()
+    for kind in ("video", "audio"):
+        browser.addTransceiver(kind, direction="recvonly")
+    await browser.setLocalDescription(await browser.createOffer())
+    return browser
+
+
 def test_pictures_and_sound_are_one_stream_on_one_clock(run):
     async def watch():
-        hub, browser = Hub(), RTCPeerConnection()
+        hub, browser = Hub(), await offering()
         live = SimpleNamespace(session=SimpleNamespace(hub=hub), closers=set())
-        for kind in ("video", "audio"):
-            browser.addTransceiver(kind, direction="recvonly")
-        await browser.setLocalDescription(await browser.createOffer())
         peer, sdp = await show(live, browser.localDescription.sdp)
         streams = re.findall(r"^a=msid:(\S+) (\S+)", sdp, re.M)
         assert len(streams) == 2
@@ -66,6 +72,18 @@ def test_pictures_and_sound_are_one_stream_on_one_clock(run):
 
     began = run(watch())
     assert max(began) - min(began) == pytest.approx(0, abs=0.002), "a tick's picture and its sound are of one moment"
+
+
+def test_an_offer_of_two_sections_of_one_name_is_refused_and_leaves_nothing_open(run):
+    async def ask():
+        hub, browser = Hub(), await offering()
+        sdp = browser.localDescription.sdp
+        await browser.close()
+        with pytest.raises(OfferError, match="cannot be answered"):
+            await answer_offer(hub, sdp.replace("a=mid:0", "a=mid:1"))
+        assert not hub.kinds
+
+    run(ask())
 
 
 def test_aiortc_still_has_what_is_set_behind_its_back(run):

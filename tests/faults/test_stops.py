@@ -39,7 +39,7 @@ def test_signals_to_any_rank_or_all_lose_no_step(tmp_path, whole):
     cases = [
         ((1,), signal.SIGTERM, 143),
         ((0, 1), signal.SIGUSR1, 75),
-        ((0,), signal.SIGTERM, 143),
+        ((0,), signal.SIGHUP, 129),
         ((), signal.SIGTERM, 143),
     ]
     for number, (targets, kind, status) in enumerate(cases):

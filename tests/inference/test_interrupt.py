@@ -11,7 +11,7 @@ import pytest
 
 SCRIPT = """
 import sys
-sys.path.insert(0, {folder!r})
+sys.path[:0] = {folders!r}
 import anchor.inference.dub as dub
 from conftest import StandInDetector
 from anchor.__main__ import main
@@ -25,7 +25,8 @@ sys.exit(main(sys.argv[1:]))
 def test_ctrl_c_ends_in_a_line_and_leaves_nothing_half(good, tmp_path, speech, output):
     out = tmp_path / "new" / ("out.mp4" if output == "video" else "frames")
     arguments = {**good, "speech": speech(240, name="long.wav"), "out": out, "output": output}
-    script = SCRIPT.format(folder=str(Path(__file__).parent))
+    here = Path(__file__).parent
+    script = SCRIPT.format(folders=[str(here), str(here.parent / "support")])
     process = subprocess.Popen(
         [sys.executable, "-c", script, "infer", *(f"{key}={value}" for key, value in arguments.items())],
         stdout=subprocess.PIPE,

@@ -9,9 +9,8 @@ from anchor.serving.encoding import Kind, Packet
 
 __all__ = ["Hub", "Viewer"]
 
-MOST_BEHIND = (
-    100  # packets of a kind that a slow reader may be behind, 4 s of pictures; then it begins again at a key frame
-)
+# Packets of a kind that a slow reader may be behind, 4 s of pictures; then it begins again at a key frame.
+MOST_BEHIND = 100
 
 
 class Viewer:

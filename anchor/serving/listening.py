@@ -58,21 +58,21 @@ class Ears:
         assert self._recognizer is not None
         name = self._recognizer.name
         async with self._turn:
-            await self._wait(PATIENCE_S)  # for what a session that has gone left behind
+            await self._wait()  # for what a session that has gone left behind
             self._work = work = self._begin(samples_L)
-            await self._wait(PATIENCE_S)
+            await self._wait()
         found = work.result()
         if isinstance(found, Exception):
             raise ServiceError(f"The recogniser {name} failed: {type(found).__name__}: {found}.") from None
         return found[:MOST_WORDS]
 
-    async def _wait(self, patience_s: float) -> None:
+    async def _wait(self) -> None:
         """For the end of what was begun last; raises a ``HangingError`` where it does not come."""
         if self._work is None:
             return
         if not self._work.done() and not self._hangs_since:
             began = time.monotonic()
-            await asyncio.wait([self._work], timeout=patience_s)
+            await asyncio.wait([self._work], timeout=PATIENCE_S)
             self._hangs_since = began
         if not self._work.done():
             assert self._recognizer is not None

@@ -1,5 +1,10 @@
+import hashlib
+import random
+
 import numpy as np
 import pytest
+from cached_shards import SIZE as SHARD_SIZE
+from servers import WebServer
 
 from anchor.ops.mel import log_mel, mel_config_hash
 from anchor.shards import ShardSetWriter, encode_clip
@@ -54,3 +59,27 @@ def new_shards():
 def shards(tmp_path):
     """Six clips in two or more shards."""
     return make_set(tmp_path / "shards")
+
+
+@pytest.fixture
+def web(tmp_path):
+    """Four shards that are only bytes."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"shard-{number:06d}.tar").write_bytes(random.Random(number).randbytes(SHARD_SIZE))
+    with WebServer(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def wanted(web):
+    """(name, size, sha256) of the four shards."""
+    return [
+        (path.name, SHARD_SIZE, hashlib.sha256(path.read_bytes()).hexdigest()) for path in sorted(web.folder.iterdir())
+    ]
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "cache"

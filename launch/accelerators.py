@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from anchor.device import cpu_computes_bfloat16
 from anchor.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -40,6 +40,16 @@ class Machine:
     def world_size(self) -> int:
         """All processes."""
         return self.devices * self.nodes
+
+    @property
+    def warning(self) -> str | None:
+        """What is slow about it, in a sentence."""
+        if self.name != "cpu" or self.precision != "bf16-mixed" or cpu_computes_bfloat16():
+            return None
+        return (
+            "accelerator.precision=bf16-mixed: this processor has no bfloat16 units and takes several times as long as "
+            "in float32. accelerator.precision=auto takes what is quicker."
+        )
 
     def __str__(self) -> str:
         card = f" ({self.card})" if self.card else ""
@@ -235,7 +245,7 @@ def _precision(asked: str, name: str) -> str:
             "in its place."
         )
     if asked == "auto":
-        return "bf16-mixed" if name == "cuda" or _cpu_computes_bfloat16() else "32-true"
+        return "bf16-mixed" if name == "cuda" or cpu_computes_bfloat16() else "32-true"
     return asked
 
 
@@ -281,12 +291,3 @@ def _count(key: str, value: Any) -> int:
     if number < 1:
         raise DeviceError(f"accelerator.{key}={value}: it must be at least 1.")
     return number
-
-
-def _cpu_computes_bfloat16() -> bool:
-    """Whether the processor has bfloat16 units; without them bf16-mixed is slower than float32."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -147,6 +147,8 @@ def _launch_alone(config: Any, spares: Any, record: RunRecord) -> float | None:
         record.leave_nothing()
         raise JobExit(error.status, str(error)) from None
     tell(f"anchor train: {config.stage} on {machine}, in {path.parent}")
+    if machine.warning:
+        tell(f"anchor train: {machine.warning}", is_trouble=True)
     for verdict in OmegaConf.load(path).gates.verdicts:
         if verdict.outcome != "passed" and not verdict.inherited:
             tell(f"anchor train: {verdict.sentence}", is_trouble=True)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anchor.batch import ClipEntry, ClipSource
+from anchor.device import cpu_computes_bfloat16
 from anchor.evaluation.clips import read_opening
 from anchor.inference import show_progress
 from anchor.models.blocks import ConvBlock
@@ -59,6 +60,7 @@ def teach_reader(source: ClipSource, steps: int, seed: int, device: torch.device
         torch.manual_seed(seed)
         reader = OpeningReader().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(reader.parameters(), lr=3e-3)
+    in_half = device.type == "cpu" and cpu_computes_bfloat16()
     for step in show_progress(range(steps), steps, "teach the reader of openings", "steps"):
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * min(1.0, (step + 1) / 20) * (1.02 - step / steps)
@@ -67,7 +69,7 @@ def teach_reader(source: ClipSource, steps: int, seed: int, device: torch.device
         if rng.random() < 0.5:
             mouths_N3hW = mouths_N3hW.flip(-1)
         mouths_N3hW = mouths_N3hW * (1 + 0.1 * rng.standard_normal()) + 0.08 * rng.standard_normal()
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cpu"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=in_half):
             read_N = reader(mouths_N3hW)
         loss = F.l1_loss(read_N.float(), torch.from_numpy(truth_N[chosen]).to(device))
         optimizer.zero_grad()

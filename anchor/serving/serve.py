@@ -13,7 +13,7 @@ from typing import Any, Literal
 import cv2
 import torch
 
-from anchor.device import resolve_device
+from anchor.device import cpu_computes_bfloat16, resolve_device
 from anchor.errors import ConfigError
 from anchor.serving.access import Access, describe_readers
 from anchor.serving.journal import Form, Journal
@@ -209,10 +209,7 @@ def choose_precision(device: torch.device, asked: str) -> str:
         return asked
     if device.type != "cpu":
         return "float16"
-    flags = (
-        Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace") if os.path.exists("/proc/cpuinfo") else ""
-    )
-    return "bfloat16" if "amx_bf16" in flags or "avx512_bf16" in flags else "float32"
+    return "bfloat16" if cpu_computes_bfloat16() else "float32"
 
 
 @contextlib.contextmanager

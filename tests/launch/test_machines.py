@@ -7,6 +7,7 @@ import torch
 
 from anchor.device import resolve_device
 from anchor.errors import DeviceError
+from anchor.serving.serve import choose_precision
 from launch.accelerators import resolve_machine
 
 CPU = {"name": "cpu", "devices": 1, "nodes": 1, "precision": "32-true"}
@@ -18,6 +19,19 @@ def test_one_process_needs_no_strategy_and_two_train_together():
     assert two.world_size == 2
     assert two.trainer_arguments(by_hand=False)["strategy"] == "ddp"
     assert "find_unused" in two.trainer_arguments(by_hand=True)["strategy"]
+
+
+@pytest.mark.parametrize(("flags", "computes"), [("fma avx avx2", False), ("avx512_bf16", True), ("amx_bf16", True)])
+def test_bfloat16_is_for_processors_that_have_it_and_elsewhere_it_is_said(flags, computes, monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")
+    monkeypatch.setattr("anchor.device.CPU_FACTS", tmp_path / "cpuinfo")
+    assert resolve_machine({**CPU, "precision": "auto"}).precision == ("bf16-mixed" if computes else "32-true")
+    assert choose_precision(torch.device("cpu"), "auto") == ("bfloat16" if computes else "float32")
+    asked = resolve_machine({**CPU, "precision": "bf16-mixed"})
+    assert asked.precision == "bf16-mixed"
+    assert (asked.warning is None) == computes
+    assert computes or "this processor has no bfloat16 units" in asked.warning
+    assert resolve_machine({**CPU, "precision": "32-true"}).warning is None
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA card")

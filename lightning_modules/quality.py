@@ -26,6 +26,7 @@ from lightning_modules.common import (
     adamw,
     as_network,
     check_lr,
+    compare_shapes,
     draw_and_hold,
     draw_mouths,
     judge_sync,
@@ -47,9 +48,9 @@ class QualityModule(PlainLoading):
     Logs ``train/d_loss``, ``train/d_real``, ``train/d_fake``, ``train/d_accuracy``, ``train/adversarial_loss``,
     ``train/adversarial_share`` (the adversary's gradient norm at the picture over the reconstruction's),
     ``train/feature_loss``, ``train/l1``, ``train/sync_loss`` and ``train/batches`` every step (``global_step`` counts
-    both optimizers: two a batch), ``train/r1`` in the steps that have it and ``train/held_loss`` where it has a weight;
-    ``val/l1``, ``val/sync_loss``, ``val/mouth_psnr``, ``val/copy_psnr`` (dB), ``val/jitter_ratio`` and
-    ``val/sharpness_ratio`` (1 = as much detail as the real mouth).
+    both optimizers: two a batch), ``train/r1`` in the steps that have it, ``train/held_loss`` and ``train/shape_loss``
+    where they have a weight; ``val/l1``, ``val/sync_loss``, ``val/mouth_psnr``, ``val/copy_psnr`` (dB),
+    ``val/jitter_ratio`` and ``val/sharpness_ratio`` (1 = as much detail as the real mouth).
 
     Args:
         net: the generator of an earlier stage.
@@ -64,7 +65,7 @@ class QualityModule(PlainLoading):
         feature_weight: of feature matching beside the adversary's 1, within its share; 0 leaves it out.
         r1_weight, r1_every: R1 (Mescheder et al. 2018), lazily as Karras et al. 2020 do (arXiv 1912.04958, appendix
             B): every so many steps, and as many times as strong.
-        sync_weight: the expert's say.
+        sync_weight, shape_weight: the expert's say on mouth and speech, and on drawn and real mouth; 0 leaves it out.
         detail, edge_weight, detail_levels: the loss of detail, ``edges`` or ``pyramid``, its weight, over how many
             scales.
         motion_weight: of the comparison of frame-to-frame differences, so that detail does not tremble.
@@ -102,6 +103,7 @@ class QualityModule(PlainLoading):
         r1_weight: float = 0.05,
         r1_every: int = 16,
         sync_weight: float = 0.05,
+        shape_weight: float = 0.0,
         detail: Detail = "edges",
         edge_weight: float = 0.4,
         detail_levels: int = 1,
@@ -132,7 +134,7 @@ class QualityModule(PlainLoading):
         self.adversarial: AdversarialKind = adversarial
         set_up_expert(self, expert)
         self.optimizer, self.lr, self.discriminator_lr = optimizer, check_lr(lr), check_lr(discriminator_lr)
-        self.sync_weight, self.feature_weight = sync_weight, feature_weight
+        self.sync_weight, self.shape_weight, self.feature_weight = sync_weight, shape_weight, feature_weight
         self.r1_weight, self.r1_every, self.held_weight = r1_weight, max(1, r1_every), held_weight
         self.adversarial_ramp = Ramp(adversarial_weight, adversarial_start_step, adversarial_ramp_steps)
         self.balance = Balance(balance)
@@ -197,10 +199,7 @@ class QualityModule(PlainLoading):
             persuasion, adversarial, features = self.persuade(output, real, batch)
             weight = self.adversarial_ramp.value() * self.balance.factor()
             loss = loss + weight * persuasion
-            if self.expert is not None and self.sync_weight > 0:
-                sync = judge_sync(self.expert, output, batch)
-                loss = loss + self.sync_weight * sync
-                self.log("train/sync_loss", sync, batch_size=len(output))
+            loss = loss + self.hear(output, real, batch)
             add_gradients(self, optimizer, loss)
         if accumulation_of(self.trainer).is_last:
             optimizer.step()
@@ -208,6 +207,19 @@ class QualityModule(PlainLoading):
         self.log_dict(scores, batch_size=len(output))
         self.log("train/adversarial_share", self.balance.share(weight), batch_size=len(output))
         self.log("train/l1", l1, batch_size=len(output), prog_bar=True)
+
+    def hear(self, output: Tensor, real: Tensor, batch: LipBatch) -> Tensor:
+        """What the frozen expert says of the drawn mouths, weighted; a 0-d tensor."""
+        loss = output.new_zeros(())
+        if self.expert is not None and self.sync_weight > 0:
+            sync = judge_sync(self.expert, output, batch)
+            loss = loss + self.sync_weight * sync
+            self.log("train/sync_loss", sync, batch_size=len(output))
+        if self.expert is not None and self.shape_weight > 0:
+            shapes = compare_shapes(self.expert, output, real, batch)
+            loss = loss + self.shape_weight * shapes
+            self.log("train/shape_loss", shapes, batch_size=len(output))
+        return loss
 
     def reconstruct(self, output: Tensor, real: Tensor, batch: LipBatch) -> tuple[Tensor, Tensor]:
         """``(loss, l1)`` against the real window."""

@@ -52,3 +52,17 @@ def test_what_is_asked_with_held_speech_reaches_the_generator(stage, small_gener
         return digest(options["net"])
 
     assert learnt(30.0) != learnt(1e-12) == learnt(1e-12)
+
+
+def test_what_the_expert_reads_off_drawn_and_real_mouths_reaches_the_generator(
+    small_expert, small_generator, numbered_clips
+):
+    def learnt(weight):
+        torch.manual_seed(0)
+        net = copy.deepcopy(small_generator)
+        judges = {"expert": copy.deepcopy(small_expert), "discriminator": PatchDiscriminator(widths=(4, 8))}
+        trainer = fit(QualityModule(net=net, **judges, sync_weight=0, shape_weight=weight), Data(numbered_clips()))
+        assert ("train/shape_loss" in trainer.callback_metrics) == (weight > 0)
+        return digest(net)
+
+    assert learnt(30.0) != learnt(0) == learnt(0)

@@ -30,7 +30,7 @@ def test_each_stage_logs_what_its_docstring_promises(small_expert, small_generat
         SyncNetModule(net=copy.deepcopy(small_expert)),
         GeneratorModule(**nets(), sync_start_step=0, held_weight=1.0),
         FinetuneModule(**nets(), sync_weight=0.1),
-        QualityModule(**nets(), discriminator=PatchDiscriminator(widths=(4, 8)), held_weight=1.0),
+        QualityModule(**nets(), discriminator=PatchDiscriminator(widths=(4, 8)), held_weight=1.0, shape_weight=1.0),
     ]
     set_aside(modules[2], "lips", LipReader(torch.zeros(24), torch.ones(24, 2)))
     for module in modules:
@@ -45,7 +45,9 @@ def test_the_expert_is_bit_identical_after_training(stage, small_expert, small_g
     module = {
         "generator": lambda: GeneratorModule(net=small_generator, expert=small_expert, sync_start_step=0),
         "finetune": lambda: FinetuneModule(net=small_generator, expert=small_expert, sync_weight=0.1),
-        "quality": lambda: QualityModule(net=small_generator, discriminator=PatchDiscriminator(), expert=small_expert),
+        "quality": lambda: QualityModule(
+            net=small_generator, discriminator=PatchDiscriminator(), expert=small_expert, shape_weight=0.1
+        ),
     }[stage]()
     generator_before = state(small_generator)
     fit(module, Data(numbered_clips()))

@@ -172,8 +172,8 @@ def make_app(
     ways.add_routes(app, access)
     add_conversation(app, station, access, minds or Minds())
     if ways.outputs.livetalking:
-        talks = Talks(station, minds or Minds())
-        add_livetalking(app, station, access, ways, talks, ways.outputs.livetalking_pages)
+        talks, its = Talks(station, minds or Minds()), ways.outputs
+        add_livetalking(app, station, access, ways, talks, its.livetalking_pages, its.livetalking_hosts)
     return app
 
 

@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +32,32 @@ PAGES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".p
          ".svg": "image/svg+xml", ".ico": "image/x-icon", ".woff": "font/woff", ".woff2": "font/woff2"}  # fmt: skip
 MOST_PAGES = 2000
 # Its pages carry their scripts inside and load libraries from elsewhere: they are the operator's own.
-PAGE_RULES = "default-src 'self' 'unsafe-inline' data: blob: https:; connect-src 'self'; frame-ancestors 'self'"
+PAGE_RULES = "default-src 'self' 'unsafe-inline' data: blob: https:; frame-ancestors 'self'; connect-src 'self'"
+HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 Serve = Callable[[Request, Key], Awaitable[Mapping[str, Any]]]
 
 
 def add_livetalking(
-    app: FastAPI, station: Station, access: Access, ways: Ways, talks: Talks, pages: Path | None = None
+    app: FastAPI,
+    station: Station,
+    access: Access,
+    ways: Ways,
+    talks: Talks,
+    pages: Path | None = None,
+    hosts: Sequence[str] = (),
 ) -> None:
     """Its routes; ``pages`` is its folder `web`, whose files are then shown under their own names.
 
+    ``hosts`` are servers that those may connect to besides this one: a recogniser, as webrtcapi-asr.html wants.
+
     Raises:
-        ConfigError: ``pages`` is no folder, or holds too much.
+        ConfigError: ``pages`` is no folder, or holds too much, or one of ``hosts`` is none.
     """
+    wrong = [host for host in hosts if not HOST.fullmatch(host)]
+    if wrong:
+        raise ConfigError(f"livetalking_hosts={wrong[0]} is neither HOST nor HOST:PORT. Leave out ws:// and the path.")
+    page_rules = " ".join([PAGE_RULES, *(f"http://{host} ws://{host}" for host in hosts)])  # and with TLS: it says so
     its = LiveTalking(station, ways, talks)
 
     def add(path: str, scope: str, serve: Serve) -> None:
@@ -97,7 +111,7 @@ def add_livetalking(
         if path is None:
             return JSONResponse({"detail": "Not Found"}, 404)
         return FileResponse(
-            path, media_type=PAGES[path.suffix.lower()], headers={"Content-Security-Policy": PAGE_RULES}
+            path, media_type=PAGES[path.suffix.lower()], headers={"Content-Security-Policy": page_rules}
         )
 
 

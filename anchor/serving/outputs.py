@@ -36,6 +36,7 @@ class Outputs:
     push_hosts: tuple[str, ...] = ()  # host or host:port
     livetalking: bool = False  # its routes
     livetalking_pages: Path | None = None  # and its own pages
+    livetalking_hosts: tuple[str, ...] = ()  # host or host:port: where those may connect to, besides here
 
 
 class _Address(BaseModel):

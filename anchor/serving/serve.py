@@ -51,6 +51,7 @@ def serve(
     push_hosts: tuple[str, ...] = (),
     livetalking: bool = False,
     livetalking_pages: Path | None = None,
+    livetalking_hosts: tuple[str, ...] = (),
     certificate: Path | None = None,
     key: Path | None = None,
 ) -> None:
@@ -70,7 +71,8 @@ def serve(
     logs: one line an event, as text or json; neither tokens, nor session ids, nor what is said stands in them.
     recordings: a folder where sessions may be recorded to; recording_minutes: the most of one of them,
     recordings_gigabytes: the most of the folder. push_hosts: servers that sessions may be sent to by RTMP, by comma.
-    livetalking: its routes as well (/offer, /human and so on), for clients of it; livetalking_pages: its folder web.
+    livetalking: its routes as well (/offer, /human and so on), for clients of it; livetalking_pages: its folder web;
+    livetalking_hosts: servers that those pages may ask from the browser, by comma, as 127.0.0.1:10095 of FunASR.
     certificate, key: PEM files for https, which browsers want for a microphone from another machine.
     """
     try:
@@ -122,6 +124,7 @@ def serve(
         push_hosts,
         livetalking or livetalking_pages is not None,
         Path(livetalking_pages) if livetalking_pages else None,
+        livetalking_hosts,
     )
     journal = Journal(logs)
     journal.take_over("uvicorn", "uvicorn.error", "asyncio", "aioice", "aiortc")

@@ -147,3 +147,43 @@ def test_a_phone_in_chinese(page_of):
     wait_for(lambda: page.page.locator("#first").inner_text().endswith("ms"))
     page.page.locator("#language").click()
     assert page.page.locator("#speak").inner_text() == "Speak"
+
+
+def test_a_phone_keyboard_leaves_text_and_buttons_in_sight(page_of):
+    page = page_of(phone=True)
+    page.page.locator("#text").tap()
+    for height in (440, 844):  # with the keyboard, and when it has gone
+        page.page.set_viewport_size({"width": 390, "height": height})
+        page.until("document.getElementById('speak').getBoundingClientRect().bottom <= innerHeight")
+        page.until(
+            "document.getElementById('text').getBoundingClientRect().top"
+            " >= document.getElementById('stage').getBoundingClientRect().bottom"
+        )
+
+
+def test_a_finger_may_move_while_it_holds_to_talk(page_of):
+    page = page_of(phone=True)
+    touch = page.context.new_cdp_session(page.page)
+    box = page.page.locator("#talk").bounding_box()
+
+    def finger(what, *at):
+        points = [{"x": box["x"] + 40, "y": box["y"] + 20 - up} for up in at]
+        touch.send("Input.dispatchTouchEvent", {"type": what, "touchPoints": points})
+
+    finger("touchStart", 0)
+    wait_for(lambda: page.state()["is_speaking"])
+    for up in range(5, 60, 5):
+        finger("touchMove", up)
+        time.sleep(0.02)
+    time.sleep(0.5)
+    assert page.page.evaluate("isTalking"), "the page did not scroll away under it"
+    finger("touchEnd")
+    wait_for(lambda: not page.state()["is_speaking"])
+
+    page.page.evaluate("() => { openMicrophone = () => new Promise((done) => { window.grant = done; }); }")
+    finger("touchStart", 0)
+    page.until("!!window.grant")
+    finger("touchEnd")
+    page.page.evaluate("grant()")
+    time.sleep(0.5)
+    assert page.page.evaluate("line === null"), "let go before the microphone was there"

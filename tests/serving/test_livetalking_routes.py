@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
+from fastapi import FastAPI
 from live_server import Server
 
 from anchor.errors import AnchorError, ConfigError, MediaError
 from anchor.serving import livetalking
 from anchor.serving.access import Access, Key
+from anchor.serving.livetalking_routes import add_livetalking
 from anchor.serving.outputs import Outputs
 from anchor.serving.uploads import read_form, read_sound
 
@@ -50,7 +52,8 @@ def lt_server(tmp_path_factory):
             VIEW: Key("viewer", frozenset({"view"}), 6000),
         }
     )
-    outputs = Outputs(tmp_path_factory.mktemp("films"), livetalking=True, livetalking_pages=pages)
+    films, hosts = tmp_path_factory.mktemp("films"), ("127.0.0.1:10095",)
+    outputs = Outputs(films, livetalking=True, livetalking_pages=pages, livetalking_hosts=hosts)
     running = Server(folder, access, outputs=outputs, max_sessions=2, lease_s=4.0)
     yield running
     running.stop()
@@ -196,6 +199,9 @@ def test_its_pages_are_shown_and_nothing_beside_them(lt_server):
         assert page.status_code == 200
         assert "'unsafe-inline'" in page.headers["content-security-policy"]
         assert "frame-ancestors 'self'" in page.headers["content-security-policy"], "one of them holds another"
+        reached = page.headers["content-security-policy"].partition("connect-src ")[2]
+        assert reached == "'self' http://127.0.0.1:10095 ws://127.0.0.1:10095", "and no further"
+        assert "10095" not in http.get("/").headers["content-security-policy"]
         assert "unsafe-inline" not in http.get("/").headers["content-security-policy"]
         for path in ("/secret.pem", "/link.html", "/..%2f..%2fetc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/none.html"):
             assert http.get(path).status_code == 404, path
@@ -214,6 +220,12 @@ def test_its_pages_are_shown_and_nothing_beside_them(lt_server):
         assert http.post("/human", json=[1]).json()["code"] == -1
         assert http.post("/humanaudio", content=bytes(17 << 20)).status_code == 413
         assert http.post("/humanaudio", content=b"nothing").json()["code"] == -1
+
+
+@pytest.mark.parametrize("host", ["wss://asr.example.org", "asr.example.org/ws", "a b", "a; script-src *", "*", ""])
+def test_a_host_that_is_none_is_refused(host):
+    with pytest.raises(ConfigError, match="livetalking_hosts"):
+        add_livetalking(FastAPI(), None, Access(), None, None, hosts=("127.0.0.1:10095", host))
 
 
 def form(fields, boundary=b"--x"):

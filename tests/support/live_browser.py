@@ -192,7 +192,9 @@ class Page:
         self, browser: Any, url: str, way: str = "WebRTC", language: str = "en-US", phone: bool = False
     ) -> None:
         size = {"width": 390, "height": 844} if phone else {"width": 1200, "height": 800}
-        self.context = browser.new_context(locale=language, viewport=size, permissions=["microphone"])
+        self.context = browser.new_context(
+            locale=language, viewport=size, permissions=["microphone"], has_touch=phone, is_mobile=phone
+        )
         self.page = self.context.new_page()
         self.url = url
         self.faults: list[str] = []

@@ -231,6 +231,7 @@ const startTalking = attempt(async () => {
   $("talk").classList.add("on");
   await openMicrophone();
   await call("POST", `sessions/${session.id}/interrupt`);
+  if (!isTalking) return;  // let go before the microphone was there
   line = socket("speech");
   line.onopen = () => line.send(JSON.stringify({ rate: microphone.sampleRate }));
 });
@@ -256,6 +257,7 @@ $("ask").onclick = attempt(async () => {
 $("interrupt").onclick = attempt(() => call("POST", `sessions/${session.id}/interrupt`));
 $("talk").onpointerdown = startTalking;
 $("talk").onpointerup = $("talk").onpointercancel = stopTalking;
+$("talk").oncontextmenu = (event) => event.preventDefault();  // of a finger that holds
 $("free").onchange = attempt(async () => {
   if (!$("free").checked) return stopTalking();
   await openMicrophone();
@@ -290,5 +292,7 @@ $("record").onclick = attempt(async () =>
   showRecording(await call(isRecorded ? "DELETE" : "POST", `sessions/${session.id}/recording`)));
 $("language").onclick = () => { language = localStorage.language = language === "zh" ? "en" : "zh"; words(); };
 $("text").onkeydown = (event) => { if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); $("speak").click(); } };
+// A phone's keyboard leaves little of the window: what is typed and the buttons below it stay in sight.
+addEventListener("resize", () => document.activeElement === $("text") && $("say").scrollIntoView({ block: "nearest" }));
 words();
 attempt(begin)();

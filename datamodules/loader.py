@@ -116,7 +116,8 @@ class WindowLoader(DataLoader[LipBatch]):
         names = {
             "plan": "another order of windows", "seed": "seed={}", "group": "datamodule.windows_per_clip={}",
             "neighbours": "datamodule.neighbours={}",
-            "data": "other shards", "windows": "{} windows an epoch",
+            "data": "other shards, or another datamodule.repeat or datamodule.material_s",
+            "windows": "{} windows an epoch",
         }  # fmt: skip
         for key, name in names.items():
             if state.get(key) == mine[key] or (key in ("data", "windows") and self.accept_other_data):

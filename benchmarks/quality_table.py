@@ -1,14 +1,14 @@
 """What each part of the GAN stage is worth on one real person in high definition.
 
     python benchmarks/quality_table.py VIDEO.mp4 EXPERT.ckpt [judge=ANOTHER_EXPERT.ckpt] [out=FOLDER] [model=hd192]
-        [steps=120] [base_steps=500] [others=SHARDS,SHARDS] [batch=4] [rows=NAME;NAME]
+        [steps=120] [base_steps=500] [tune_steps=0] [others=SHARDS,SHARDS] [batch=4] [base_batch=4] [rows=NAME;NAME]
 
 The last 10 s of the video are held out. A base generator is taught on the rest (and on ``others``, other people's
-shards, of which the person makes up half the windows); from it the quality stage starts once for each row, with the
-same data and seed. The controls train as long without any adversary. Then `anchor evaluate` draws the held-out seconds
-with the averaged weights of all rows at once: its report shows them side by side, and this prints its scores.
-``judge`` is an expert that taught nobody here: the confidence is its word, beside what it says of the real mouths; the
-referee needs no network. Gates are off: a poor base is a row like any other.
+shards, of which the person makes up half the windows); from it, or with ``tune_steps`` from its fine-tune, the quality
+stage starts once for each row, with the same data and seed. The controls train as long without any adversary. Then
+`anchor evaluate` draws the held-out seconds with the averaged weights of all rows at once: its report shows them side
+by side, and this prints its scores. ``judge`` is an expert that taught nobody here: the confidence is its word, beside
+what it says of the real mouths; the referee needs no network. Gates are off: a poor base is a row like any other.
 What is in the folder already is not made again.
 """
 
@@ -23,6 +23,10 @@ SIZE = "192"  # of the person's faces; a smaller model looks at them scaled down
 SILENT = [
     "module.feature_weight=0", "module.r1_weight=0", "module.mouth_discriminator=null", "module.adversarial_weight=0",
 ]  # fmt: skip
+LED = [
+    "module.feature_weight=10", "module.sync_weight=0.1", "module.shape_weight=0.1", "module.jitter_weight=0.06",
+    "module.held_weight=0.1", "module.lr=3e-4",
+]  # fmt: skip
 VARIANTS: dict[str, list[str]] = {
     "control, no adversary": SILENT,
     "control, no adversary, pyramid": [*SILENT, "module.detail=pyramid", "module.detail_levels=3"],
@@ -34,12 +38,16 @@ VARIANTS: dict[str, list[str]] = {
     "defaults, jitter_weight=0.05": ["module.jitter_weight=0.05"],
     "defaults, held_weight=0.5": ["module.held_weight=0.5"],
     "defaults, adversarial_weight=0.2, sync_weight=0.2": ["module.adversarial_weight=0.2", "module.sync_weight=0.2"],
+    "the recipe (jitter_weight=0.02, held_weight=0.5)": ["module.jitter_weight=0.02", "module.held_weight=0.5"],
+    "led by the expert and features": [*LED, "module.adversarial_weight=0.05"],
+    "led, adversarial_weight=0.2": [*LED, "module.adversarial_weight=0.2"],
     "least squares, features, R1, mouth": ["module.adversarial=lsgan"],
 }
 SCORES = {
     "sharpness": "self/sharpness_ratio",
     "jitter": "self/jitter_ratio",
     "held / own": "self/held_share",
+    "shape r": "self/shape_r",
     "mouth PSNR": "self/mouth_psnr",
     "mouth SSIM": "self/mouth_ssim",
     "confidence": "dub/confidence",
@@ -92,7 +100,7 @@ def show(rows: list[str], folder: Path, steps: int) -> None:
     print(f"\nThe judge's pair accuracy on the held-out seconds: {ours.get('expert/pair_accuracy', float('nan')):.3f}")
     print(f"\n| {steps} steps | " + " | ".join(SCORES) + " |\n|" + " --- |" * (1 + len(SCORES)))
     truth = " | ".join(f"{ours.get(key, float('nan')):.3f}" for key in TRUTH.values())
-    print(f"| real | 1 | 1 | | | 1 | {truth} |")
+    print(f"| real | 1 | 1 | | 1 | | 1 | {truth} |")
     for number, name in enumerate(rows):
         scores = ours if not number else record["compared"][f"row{number}"]["scores"]
         print(f"| {name} | " + " | ".join(f"{scores.get(key, float('nan')):.3f}" for key in SCORES.values()) + " |")
@@ -103,7 +111,7 @@ def main() -> None:
     video, expert, *rest = sys.argv[1:]
     options = {
         "judge": expert, "out": "quality-table", "model": "hd192", "steps": "120", "base_steps": "500", "others": "",
-        "batch": "4",
+        "batch": "4", "base_batch": "4", "tune_steps": "0",
         "rows": ";".join(VARIANTS),
     } | dict(word.split("=", 1) for word in rest)  # fmt: skip
     folder, steps = Path(options["out"]), int(options["steps"])
@@ -112,22 +120,28 @@ def main() -> None:
         sys.exit(f"rows={unknown[0]} is unknown. Choose of {'; '.join(VARIANTS)}.")
     folder.mkdir(parents=True, exist_ok=True)
     person, everybody = prepare(video, folder, [path for path in options["others"].split(",") if path])
-    same = [f"module.expert={expert}", f"model={options['model']}", f"datamodule.batch_size={options['batch']}"]
+    judged = ["model=" + options["model"], f"module.expert={expert}"]
     base = train(
-        folder, "base", "generator", int(options["base_steps"]), *same, *everybody, "module.lr=1.5e-3",
-        "module.sync_start_step=200",
+        folder, "base", "generator", int(options["base_steps"]), *judged, *everybody, "module.lr=1.5e-3",
+        "module.sync_start_step=200", f"datamodule.batch_size={options['base_batch']}",
     )  # fmt: skip
+    first = {"base": base}
+    if int(options["tune_steps"]):
+        first["tuned"] = train(
+            folder, "tuned", "finetune", int(options["tune_steps"]), judged[1], f"datamodule.path={person}",
+            f"module.base={base}", f"datamodule.batch_size={options['base_batch']}", "callbacks=default",
+        )  # fmt: skip
     early = [
-        *same, f"datamodule.path={person}", f"module.base={base}",
+        *judged, f"module.base={list(first.values())[-1]}", f"datamodule.path={person}",
+        f"datamodule.batch_size={options['batch']}",
         f"module.adversarial_start_step={steps // 8}", f"module.adversarial_ramp_steps={steps // 4}",
     ]  # fmt: skip
-    made = {name: train(folder, name, "quality", steps, *early, *VARIANTS[name]) for name in names}
-    rows = {"base": base, **made}
+    rows = first | {name: train(folder, name, "quality", steps, *early, *VARIANTS[name]) for name in names}
     report = folder / "report"
-    first, *others = rows.values()
+    checked, *others = rows.values()
     compared = ",".join(f"row{number + 1}={path}" for number, path in enumerate(others))
     anchor(
-        "evaluate", f"data={person}", "stage=quality", f"checkpoint={first}", f"compare={compared}", f"out={report}",
+        "evaluate", f"data={person}", "stage=quality", f"checkpoint={checked}", f"compare={compared}", f"out={report}",
         f"expert={options['judge']}", "protocol=self,cross", "films=0", "strips=1", "reader_steps=0", "device=cpu",
     )  # fmt: skip
     show(list(rows), folder, steps)

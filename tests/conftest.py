@@ -13,6 +13,8 @@ from anchor.models import LipGenerator, SyncNet
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a background job of a script has it; the tests press Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as `nohup make test` has it; the tests close terminals
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 ROOT = Path(__file__).resolve().parent.parent

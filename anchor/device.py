@@ -20,8 +20,8 @@ CPU_FACTS = Path("/proc/cpuinfo")
 def cpu_computes_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 itself (AVX512-BF16, AMX).
 
-    Elsewhere PyTorch widens every number in a loop of its own: the expert's training took six times as long as in
-    float32 on an AMD EPYC of the third generation.
+    Elsewhere PyTorch widens every number in a loop of its own: a step of the tiny expert took eleven times as long as
+    in float32 on an AMD EPYC of the third generation (docs/cost.md).
     """
     try:
         flags = CPU_FACTS.read_text(encoding="ascii", errors="ignore")

@@ -23,7 +23,7 @@ SIZE = "192"  # of the person's faces; a smaller model looks at them scaled down
 SILENT = [
     "module.feature_weight=0", "module.r1_weight=0", "module.mouth_discriminator=null", "module.adversarial_weight=0",
 ]  # fmt: skip
-LED = [
+LED = [  # by the frozen expert and by feature matching; with adversarial_weight=0.15 it is the person recipe's
     "module.feature_weight=10", "module.sync_weight=0.1", "module.shape_weight=0.1", "module.jitter_weight=0.06",
     "module.held_weight=0.1", "module.lr=3e-4",
 ]  # fmt: skip
@@ -38,7 +38,7 @@ VARIANTS: dict[str, list[str]] = {
     "defaults, jitter_weight=0.05": ["module.jitter_weight=0.05"],
     "defaults, held_weight=0.5": ["module.held_weight=0.5"],
     "defaults, adversarial_weight=0.2, sync_weight=0.2": ["module.adversarial_weight=0.2", "module.sync_weight=0.2"],
-    "the recipe (jitter_weight=0.02, held_weight=0.5)": ["module.jitter_weight=0.02", "module.held_weight=0.5"],
+    "defaults, jitter_weight=0.02, held_weight=0.5": ["module.jitter_weight=0.02", "module.held_weight=0.5"],
     "led by the expert and features": [*LED, "module.adversarial_weight=0.05"],
     "led, adversarial_weight=0.2": [*LED, "module.adversarial_weight=0.2"],
     "least squares, features, R1, mouth": ["module.adversarial=lsgan"],

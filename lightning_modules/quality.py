@@ -199,7 +199,7 @@ class QualityModule(PlainLoading):
             persuasion, adversarial, features = self.persuade(output, real, batch)
             weight = self.adversarial_ramp.value() * self.balance.factor()
             loss = loss + weight * persuasion
-            loss = loss + self.hear(output, real, batch)
+            loss = loss + self.ask_expert(output, real, batch)
             add_gradients(self, optimizer, loss)
         if accumulation_of(self.trainer).is_last:
             optimizer.step()
@@ -208,7 +208,7 @@ class QualityModule(PlainLoading):
         self.log("train/adversarial_share", self.balance.share(weight), batch_size=len(output))
         self.log("train/l1", l1, batch_size=len(output), prog_bar=True)
 
-    def hear(self, output: Tensor, real: Tensor, batch: LipBatch) -> Tensor:
+    def ask_expert(self, output: Tensor, real: Tensor, batch: LipBatch) -> Tensor:
         """What the frozen expert says of the drawn mouths, weighted; a 0-d tensor."""
         loss = output.new_zeros(())
         if self.expert is not None and self.sync_weight > 0:

@@ -46,8 +46,8 @@ class OpeningReader(nn.Sequential):
 def teach_reader(source: ClipSource, steps: int, seed: int, device: torch.device) -> OpeningReader | None:
     """A reader taught on the training split; None where fewer than two of its clips know the truth, or steps is 0.
 
-    A number of steps, not of seconds: the same seed gives the same ruler on a machine of any speed, up to rounding: it is
-    taught in bfloat16 where the processor has it.
+    A number of steps, not of seconds: the same seed gives the same ruler on a machine of any speed, up to rounding: it
+    is taught in bfloat16 where the processor has it.
     """
     known = [clip for clip in source.clips if clip.split == "train"]
     rng = np.random.default_rng(seed)
